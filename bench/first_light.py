@@ -1,0 +1,148 @@
+"""Figures of the main path on a GPU, as ratios to raw pinned copies made in the same run.
+
+    python -m bench.first_light --output bench/results/NAME.json
+
+Restore, hand-over between processes, grant round trip and warm overhead; medians of repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench.machine import describe_machine
+from tests.support.daemon import Daemon
+from tests.support.worker import Worker
+
+REPEATS = 15
+MODEL = "encoder_4gb"
+
+
+def raw_copy_ms(size_bytes: int) -> list[float]:
+    """Time of one pinned host-to-device cudaMemcpyAsync of so many bytes, repeated."""
+    host = torch.empty(size_bytes, dtype=torch.uint8, pin_memory=True)
+    host.random_(0, 256)
+    device = torch.empty(size_bytes, dtype=torch.uint8, device="cuda")
+    times = []
+    for _ in range(REPEATS + 2):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        device.copy_(host, non_blocking=True)
+        torch.cuda.synchronize()
+        times.append((time.perf_counter() - begin) * 1e3)
+    return times[2:]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Minimum, median and maximum."""
+    return {"min": min(values), "median": median(values), "max": max(values)}
+
+
+def hand_over(budget: str, chunk: str) -> dict[str, Any]:
+    """Two processes that take the memory from each other at every job."""
+    with Daemon("--budget", budget, "--chunk", chunk) as daemon, Worker() as a, Worker() as b:
+        for worker, name in ((a, "a"), (b, "b")):
+            worker.call("enable", socket=daemon.socket, static="6GiB")
+            size = worker.call("register", model=MODEL, name=name, seed=ord(name))["bytes"]
+        execution = b.call("execution_ms", count=REPEATS)
+        walls, waits, exact = [], [], True
+        for _ in range(REPEATS + 2):
+            [first] = a.call("jobs")
+            [second] = b.call("jobs")
+            walls.append(second["wall_ms"])
+            waits.append(second["waited_ms"])
+            exact = exact and first["exact"] and second["exact"]
+            assert second["restored_bytes"] >= 0.5 * size, second
+    return {
+        "model_bytes": size,
+        "restored_bytes": second["restored_bytes"],
+        "execution_ms": spread(execution),
+        "wait_ms": spread(waits[2:]),
+        "wall_ms": spread(walls[2:]),
+        "exact": exact,
+    }
+
+
+def warm_overhead(model: str) -> dict[str, Any]:
+    """A resident model inside jobs against plain torch, alternating in one process."""
+    import rtswap
+    from tests.support import models
+
+    plain, inputs = models.build(model)
+    swapped, _ = models.build(model)
+    plain, inputs = plain.cuda().eval(), inputs.cuda()
+    task = rtswap.register(swapped.eval(), name=model, resident=True, on_refusal="best_effort")
+
+    def timed(module: torch.nn.Module) -> float:
+        begin = time.perf_counter()
+        module(inputs)
+        torch.cuda.current_stream().synchronize()
+        return (time.perf_counter() - begin) * 1e3
+
+    times: dict[str, list[float]] = {"plain": [], "inside": [], "whole_job": []}
+    with torch.inference_mode():
+        for _ in range(200):
+            times["plain"].append(timed(plain))
+            begin = time.perf_counter()
+            with task.job():
+                times["inside"].append(timed(swapped))
+            times["whole_job"].append((time.perf_counter() - begin) * 1e3)
+    task.close()
+    return {
+        "model": model,
+        **{f"{key}_ms": spread(value[20:]) for key, value in times.items()},
+        "ratio_inside": median(times["inside"][20:]) / median(times["plain"][20:]),
+    }
+
+
+def embedded_figures() -> dict[str, Any]:
+    """Warm overhead with the arbiter embedded in this process."""
+    import rtswap
+
+    rtswap.enable(embedded=True, budget="4GiB", static="4GiB")
+    result = [warm_overhead(name) for name in ("cnn", "encoder_24")]
+    rtswap.disable()
+    return {"warm": result}
+
+
+def grant_latency(binary: Path) -> dict[str, Any]:
+    """Release to Run through the daemon with eight client processes (C++ clients)."""
+    output = subprocess.run([binary], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return dict(json.loads(output.strip().splitlines()[-1]))
+
+
+def main() -> None:
+    """Run everything and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--grant-latency", type=Path, help="path of the grant_latency benchmark")
+    parser.add_argument("--budget", default="5GiB")
+    parser.add_argument("--chunk", default="32MiB")
+    arguments = parser.parse_args()
+
+    report: dict[str, Any] = {"machine": describe_machine()}
+    if arguments.grant_latency:
+        report["grant"] = grant_latency(arguments.grant_latency)
+    report["hand_over"] = moved = hand_over(arguments.budget, arguments.chunk)
+    raw = raw_copy_ms(moved["restored_bytes"])
+    report["raw_copy_ms"] = spread(raw)
+    report["restore_ratio"] = median(raw) / moved["wait_ms"]["median"]
+    report["hand_over_ratio"] = moved["wall_ms"]["median"] / (
+        median(raw) + moved["execution_ms"]["median"]
+    )
+    report |= embedded_figures()
+
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+#include "csrc/arbiter/arbiter.h"
+
+#include "csrc/arbiter/state.h"
+#include "csrc/base/check.h"
+
+namespace rtswap::arbiter {
+
+Arbiter::State::State(Config config) : config_(std::move(config)) {
+  for (const DeviceConfig& device : config_.devices) {
+    devices_.emplace_back(device);
+    devices_.back().restore_bytes_per_s = device.assumed_restore_bytes_per_s;
+  }
+  sessions_to_recover_ = config_.sessions_to_recover;
+}
+
+std::vector<Effect> Arbiter::State::step(int64_t now_ns, const Event& event) {
+  RTSWAP_CHECK(now_ns >= now_ns_, "time went backwards");
+  now_ns_ = now_ns;
+  if (recovering() && recovery_ends_ns_ == kNoDeadline_ns) {
+    recovery_ends_ns_ = now_ns + config_.recovery_grace_ns;
+  }
+  effects_.clear();
+  std::visit([this](const auto& typed) { on(typed); }, event);
+  end_recovery_when_due();
+  for (Device& device : devices_) settle(device);
+  set_timer();
+  return std::move(effects_);
+}
+
+void Arbiter::State::check() const {
+  for (const Device& device : devices_) {
+    device.ledger.check();
+    uint64_t owned = 0;
+    for (const Arena* arena : device.arenas) {
+      owned += device.ledger.owned(arena->key);
+      RTSWAP_CHECK(arena->landed_chunks <= device.ledger.held(arena->key), "landed but not held");
+    }
+    RTSWAP_CHECK(owned + device.ledger.free_chunks() == device.ledger.chunk_count(),
+                 "chunks of an arena that is gone");
+  }
+}
+
+void Arbiter::State::send(const Session& session, protocol::ArbiterMessage message) {
+  if (session.phase != Session::Phase::opened && session.phase != Session::Phase::active) return;
+  effects_.emplace_back(Send{session.id, std::move(message)});
+}
+
+Arbiter::Arbiter(Config config) : state_(std::make_unique<State>(std::move(config))) {}
+Arbiter::~Arbiter() = default;
+
+std::vector<Effect> Arbiter::step(int64_t now_ns, const Event& event) {
+  return state_->step(now_ns, event);
+}
+
+Snapshot Arbiter::snapshot() const { return state_->snapshot(); }
+
+void Arbiter::check() const { state_->check(); }
+
+}  // namespace rtswap::arbiter

@@ -1,0 +1,106 @@
+// What happens because time passes: late jobs, clients that do not answer, and the timer.
+#include <algorithm>
+
+#include "csrc/arbiter/state.h"
+
+namespace rtswap::arbiter {
+namespace {
+
+// A job may exceed its declared cost so many times before it counts as hung.
+constexpr int64_t kHangFactor = 10;
+
+// Last instant at which a job can start and still meet its deadline.
+int64_t latest_start(const Job& job) {
+  return job.deadline_ns == kNoDeadline_ns || job.demoted
+             ? kNoDeadline_ns
+             : job.deadline_ns - job.task->timing.wcet_ns;
+}
+
+}  // namespace
+
+void Arbiter::State::expire_waiting(Device& device) {
+  std::vector<Job*> late;
+  for (Job* job : device.waiting) {
+    if (now_ns_ > latest_start(*job)) late.push_back(job);
+  }
+  for (Job* job : late) {
+    if (job->task->late == protocol::LatePolicy::run) {
+      job->demoted = true;
+      continue;
+    }
+    drop(*job, Error{ErrorCode::job_dropped,
+                     "job " + std::to_string(job->index) + " of \"" + job->task->name +
+                         "\" could no longer meet its deadline: " +
+                         std::to_string((now_ns_ - job->release_ns) / 1000) +
+                         " us after its release it still waited"});
+  }
+}
+
+void Arbiter::State::expire_silent(Device& device) {
+  for (Arena* arena : device.arenas) {
+    if (arena->silent) continue;
+    int64_t oldest_ns = kNoDeadline_ns;
+    if (!arena->revokes.empty()) oldest_ns = arena->revokes.front().sent_ns;
+    if (!arena->grants.empty()) oldest_ns = std::min(oldest_ns, arena->grants.front().sent_ns);
+    if (oldest_ns == kNoDeadline_ns || now_ns_ - oldest_ns < config_.hang_timeout_ns) continue;
+    arena->silent = true;
+    trace(Trace::Kind::evict_end, *arena, 0,
+          "the client has not answered in time: its memory is not counted on");
+  }
+}
+
+int64_t Arbiter::State::hang_limit(const Task& task) const {
+  return std::max(config_.hang_timeout_ns, task.timing.wcet_ns * kHangFactor);
+}
+
+// The device goes to others; the memory stays with the job, which may still be at work.
+void Arbiter::State::expire_holder(Device& device) {
+  Job* job = device.holder;
+  if (job == nullptr) return;
+  Arena& arena = *job->task->arena;
+  const bool complete = device.ledger.held(arena.key) == arena.chunks;
+  const bool hung = job->run_begun || arena.session->phase != Session::Phase::active
+                        ? now_ns_ - job->progress_ns >= hang_limit(*job->task)
+                        : arena.silent;
+  if (!hung) return;
+  if (!complete) {  // cannot have begun
+    drop(*job, Error{ErrorCode::timed_out, "the client did not restore the memory it was granted"});
+    return;
+  }
+  trace(Trace::Kind::run_end, *job, "hung: the device goes to others, its memory stays its own");
+  job->state = Job::State::lost;
+  ++arena.lost_jobs;
+  device.holder = nullptr;
+}
+
+void Arbiter::State::set_timer() {
+  int64_t next_ns = recovery_ends_ns_;
+  const auto at = [&](int64_t instant_ns) {
+    if (instant_ns > now_ns_) next_ns = std::min(next_ns, instant_ns);
+  };
+  for (const Device& device : devices_) {
+    for (const Job* job : device.waiting) {
+      if (!edf()) break;
+      at(job->eligible_ns);
+      if (const int64_t last = latest_start(*job); last != kNoDeadline_ns) at(last + 1);
+    }
+    for (const Arena* arena : device.arenas) {
+      at(arena->rest_until_ns);
+      if (arena->silent) continue;
+      if (!arena->revokes.empty()) at(arena->revokes.front().sent_ns + config_.hang_timeout_ns);
+      if (!arena->grants.empty()) at(arena->grants.front().sent_ns + config_.hang_timeout_ns);
+    }
+    if (device.holder != nullptr) at(device.holder->progress_ns + hang_limit(*device.holder->task));
+  }
+  if (next_ns == timer_ns_ && timer_ns_ > now_ns_) return;
+  if (next_ns == kNoDeadline_ns && timer_ns_ == kNoDeadline_ns) return;
+  timer_ns_ = next_ns;
+  effects_.emplace_back(SetTimer{next_ns});
+}
+
+void Arbiter::State::on(const TimerFired&) {
+  // The caller's timer is spent, whatever it was set to.
+  timer_ns_ = kNoDeadline_ns;
+}
+
+}  // namespace rtswap::arbiter

@@ -1,0 +1,105 @@
+// Who runs next.
+#include <algorithm>
+#include <tuple>
+
+#include "csrc/arbiter/state.h"
+#include "csrc/base/check.h"
+
+namespace rtswap::arbiter {
+
+void Arbiter::State::settle(Device& device) {
+  expire_silent(device);
+  expire_holder(device);
+  if (edf()) expire_waiting(device);
+  if (recovering()) return;
+  bool again = true;
+  while (again) {
+    if (device.holder == nullptr && !take_next(device)) break;
+    again = !feed_holder(device);
+  }
+  if (edf()) prefetch(device);
+  device.ledger.check_counts();
+  if (device.holder != nullptr && device.holder->run_begun) {
+    const Arena& arena = *device.holder->task->arena;
+    RTSWAP_CHECK(device.ledger.held(arena.key) == arena.chunks && arena.revokes.empty(),
+                 "memory of the running job was given away");
+  }
+}
+
+bool Arbiter::State::promised(const Job& job) const {
+  return job.task->state == TaskState::admitted && job.deadline_ns != kNoDeadline_ns &&
+         !job.demoted;
+}
+
+std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
+  std::vector<Job*> jobs;
+  for (Job* job : device.waiting) {
+    if (!edf() || job->eligible_ns <= now_ns_) jobs.push_back(job);
+  }
+  std::sort(jobs.begin(), jobs.end(), [this](const Job* a, const Job* b) {
+    if (!edf()) return a->sequence < b->sequence;
+    const bool a_promised = promised(*a);
+    const bool b_promised = promised(*b);
+    if (a_promised != b_promised) return a_promised;
+    if (!a_promised) return a->sequence < b->sequence;
+    return std::tie(a->deadline_ns, a->sequence) < std::tie(b->deadline_ns, b->sequence);
+  });
+  return jobs;
+}
+
+bool Arbiter::State::take_next(Device& device) {
+  if (device.waiting.empty()) return false;
+  for (Job* job : in_order(device)) {
+    if (!may_start(device, *job) || !feasible(device, *job->task->arena)) continue;
+    hand_over(device, *job);
+    return true;
+  }
+  return false;
+}
+
+// Best-effort work must not take away what the test has promised to others.
+bool Arbiter::State::may_start(const Device& device, const Job& job) const {
+  if (!edf() || promised(job)) return true;
+  const Task& task = *job.task;
+  const bool length_known = task.timing.wcet_ns > 0 && !(task.state == TaskState::admitted &&
+                                                         job.deadline_ns == kNoDeadline_ns);
+  // Warm-up and reading outside jobs are what promises are made from; they cannot wait for a gap of
+  // a length that nobody knows.
+  if (!length_known) return true;
+  if (task.block_ns <= device.best_effort_block_ns) return true;
+  // Otherwise only where no admitted task can be released before it ends.
+  return std::all_of(device.tasks.begin(), device.tasks.end(), [&](const Task* other) {
+    return other->state != TaskState::admitted ||
+           (other->last_release_ns != kNever_ns &&
+            task.block_ns <= other->last_release_ns + other->timing.period_ns - now_ns_);
+  });
+}
+
+void Arbiter::State::hand_over(Device& device, Job& job) {
+  std::erase(device.waiting, &job);
+  device.holder = &job;
+  job.state = Job::State::holding;
+  job.progress_ns = now_ns_;
+  Task& task = *job.task;
+  task.arena->last_used_ns = now_ns_;
+  std::string detail;
+  const bool length_known = task.timing.wcet_ns > 0 && task.state != TaskState::admitted;
+  const bool others_promised =
+      std::any_of(device.tasks.begin(), device.tasks.end(),
+                  [](const Task* other) { return other->state == TaskState::admitted; });
+  if (edf() && !promised(job) && !job.demoted && !length_known && others_promised) {
+    detail = "its length is not known: promises are suspended until it ends";
+  }
+  trace(Trace::Kind::granted_gpu, job, detail);
+}
+
+void Arbiter::State::begin_run_if_resident(Device& device) {
+  Job& job = *device.holder;
+  const Arena& arena = *job.task->arena;
+  if (job.run_begun || !job.run_sent || arena.landed_chunks < arena.chunks) return;
+  job.run_begun = true;
+  job.progress_ns = now_ns_;
+  trace(Trace::Kind::run_begin, job, "");
+}
+
+}  // namespace rtswap::arbiter

@@ -1,0 +1,155 @@
+// Jobs: from release to done.
+#include <algorithm>
+
+#include "csrc/arbiter/state.h"
+#include "csrc/base/check.h"
+
+namespace rtswap::arbiter {
+namespace {
+
+// So many overruns in a row, and the declared cost is not a slip but wrong.
+constexpr uint32_t kMostOverruns = 3;
+
+}  // namespace
+
+void Arbiter::State::on(Session& session, const protocol::Release& message) {
+  Task* task = find_task(session, message.task);
+  if (task == nullptr) return;
+  if (session.jobs.count(message.job) != 0 || session.forgiven.count(message.job) != 0) {
+    violate(session, ErrorCode::protocol_violation,
+            "job " + std::to_string(message.job) + " was released twice");
+    return;
+  }
+  auto owned = std::make_unique<Job>();
+  Job& job = *owned;
+  job.id = message.job;
+  job.task = task;
+  job.index = task->released++;
+  job.sequence = ++last_sequence_;
+  // A nominal release in the future would let the job start before the test thinks it exists.
+  job.release_ns = std::min(message.release_ns, now_ns_);
+  job.eligible_ns = job.release_ns;
+  job.deadline_ns = message.deadline_ns;
+  std::string detail;
+  const bool clocked = task->timing.period_ns > 0 && message.deadline_ns != kNoDeadline_ns;
+  if (clocked) {
+    // The promise holds for releases at least one period apart, and for deadlines no earlier than
+    // declared. An earlier one is moved, never promoted.
+    if (task->last_release_ns != kNever_ns &&
+        job.eligible_ns < task->last_release_ns + task->timing.period_ns) {
+      job.eligible_ns = task->last_release_ns + task->timing.period_ns;
+      detail = "released less than a period after the one before: counts from " +
+               std::to_string(job.eligible_ns);
+    }
+    task->last_release_ns = job.eligible_ns;
+    job.deadline_ns = std::max(job.deadline_ns, job.eligible_ns + task->timing.deadline_ns);
+  }
+  session.jobs[job.id] = std::move(owned);
+  device_of(*task->arena).waiting.push_back(&job);
+  trace(Trace::Kind::released, job, detail);
+  if (task->state == TaskState::refused || task->state == TaskState::paused) {
+    drop(job, Error{ErrorCode::job_dropped,
+                    "task \"" + task->name + "\" is " + protocol::to_string(task->state)});
+  }
+}
+
+void Arbiter::State::on(Session& session, const protocol::CancelJob& message) {
+  const auto it = session.jobs.find(message.job);
+  // Otherwise it crossed a Run or a Dropped: the client answers the one and is content with the
+  // other.
+  if (it != session.jobs.end() && it->second->state == Job::State::waiting) {
+    drop(*it->second, Error{ErrorCode::interrupted, "the client cancelled the job"});
+  }
+}
+
+void Arbiter::State::on(Session& session, const protocol::JobDone& message) {
+  const auto it = session.jobs.find(message.job);
+  if (it == session.jobs.end() && session.forgiven.erase(message.job) != 0) return;
+  if (it == session.jobs.end() || message.execution_ns < 0 ||
+      (it->second->state == Job::State::waiting)) {
+    violate(session, ErrorCode::protocol_violation,
+            "job " + std::to_string(message.job) + " is reported done and was not running");
+    return;
+  }
+  finish(*it->second, message);
+}
+
+void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
+  Task& task = *job.task;
+  const bool late = job.deadline_ns != kNoDeadline_ns && now_ns_ > job.deadline_ns;
+  trace(Trace::Kind::run_end, job,
+        job.state == Job::State::lost ? "answered after it was given up" : "");
+  if (!job.run_begun) {
+    ++task.dropped;  // cancelled while its memory came in
+  } else {
+    task.response_max_ns = std::max(task.response_max_ns, now_ns_ - job.release_ns);
+    late ? ++task.missed : ++task.met;
+    if (late) trace(Trace::Kind::missed, job, "");
+    count_overrun(task, job, message.execution_ns);
+  }
+  task.arena->last_used_ns = now_ns_;
+  erase(job);
+}
+
+void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution_ns) {
+  // Jobs outside the clock (warm-up, reading) are as long as they are.
+  if (task.timing.wcet_ns == 0 || job.deadline_ns == kNoDeadline_ns) return;
+  if (execution_ns <= task.timing.wcet_ns) {
+    task.overruns_in_a_row = 0;
+    return;
+  }
+  ++task.overruns;
+  ++task.overruns_in_a_row;
+  trace(Trace::Kind::overrun, job,
+        "took " + std::to_string(execution_ns) + " ns, declared " +
+            std::to_string(task.timing.wcet_ns));
+  if (task.overruns_in_a_row < kMostOverruns || task.state != TaskState::admitted || !edf()) return;
+  task.state = TaskState::best_effort;
+  task.reason = Error{ErrorCode::admission_refused,
+                      std::to_string(kMostOverruns) + " jobs in a row of \"" + task.name +
+                          "\" took longer than its declared cost (the last one " +
+                          std::to_string(execution_ns) + " ns, declared " +
+                          std::to_string(task.timing.wcet_ns) +
+                          " ns): it runs as best effort; update it with a larger cost"};
+  task.response_bound_ns = 0;
+  retest(device_of(*task.arena), &task);
+  send_verdict(task, false, task.reason);
+}
+
+void Arbiter::State::drop(Job& job, const Error& reason) {
+  Task& task = *job.task;
+  ++task.dropped;
+  trace(Trace::Kind::dropped, job, reason.message);
+  send(*task.session, protocol::Dropped{job.id, reason});
+  if (job.run_sent) task.session->forgiven.insert(job.id);
+  erase(job);
+}
+
+void Arbiter::State::erase(Job& job) {
+  Arena& arena = *job.task->arena;
+  Device& device = device_of(arena);
+  switch (job.state) {
+    case Job::State::waiting:
+      std::erase(device.waiting, &job);
+      break;
+    case Job::State::holding:
+      RTSWAP_CHECK(device.holder == &job, "a job holds the device that another holds");
+      device.holder = nullptr;
+      break;
+    case Job::State::lost:
+      RTSWAP_CHECK(arena.lost_jobs > 0, "a lost job that its arena does not know");
+      --arena.lost_jobs;
+      break;
+  }
+  job.task->session->jobs.erase(job.id);
+}
+
+void Arbiter::State::drop_waiting(const Task& task, const Error& reason) {
+  std::vector<Job*> jobs;
+  for (Job* job : device_of(*task.arena).waiting) {
+    if (job->task == &task) jobs.push_back(job);
+  }
+  for (Job* job : jobs) drop(*job, reason);
+}
+
+}  // namespace rtswap::arbiter

@@ -1,0 +1,160 @@
+#include "csrc/arbiter/loop.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "csrc/base/clock.h"
+
+namespace rtswap::arbiter {
+namespace {
+
+// steady_clock is CLOCK_MONOTONIC here, the clock of every `_ns` instant of the project.
+std::chrono::steady_clock::time_point instant(int64_t at_ns) {
+  return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at_ns));
+}
+
+}  // namespace
+
+class Loop::Impl {
+ public:
+  Impl(Config config, EffectSink& sink)
+      : arbiter_(std::move(config)), sink_(sink), last_snapshot_(arbiter_.snapshot()) {
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+
+  void post(std::vector<Event> events) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopped_) return;
+      posted_ += events.size();
+      for (Event& event : events) queue_.push_back(std::move(event));
+    }
+    wake_.notify_one();
+  }
+
+  Snapshot snapshot() {
+    std::unique_lock lock(mutex_);
+    const uint64_t ticket = ++snapshots_asked_;
+    snapshot_after_.push_back(posted_);
+    wake_.notify_one();
+    snapshot_taken_.wait(lock, [&] { return stopped_ || snapshots_taken_ >= ticket; });
+    return last_snapshot_;
+  }
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    try {
+      while (!stopping_) serve(lock);
+    } catch (const std::exception& error) {
+      // The lock may or may not be held, depending on which step failed.
+      if (lock.owns_lock()) lock.unlock();
+      sink_.failed(error.what());
+      lock.lock();
+    }
+    stopped_ = true;
+    queue_.clear();
+    snapshot_taken_.notify_all();
+  }
+
+  // One round: everything queued, then the timer, then sleep until there is something to do.
+  void serve(std::unique_lock<std::mutex>& lock) {
+    // A snapshot shows every event posted before it was asked for, and waits for no later one.
+    if (!snapshot_after_.empty() && snapshot_after_.front() <= applied_) {
+      last_snapshot_ = arbiter_.snapshot();
+      while (!snapshot_after_.empty() && snapshot_after_.front() <= applied_) {
+        snapshot_after_.pop_front();
+        ++snapshots_taken_;
+      }
+      snapshot_taken_.notify_all();
+    }
+    if (!queue_.empty()) {
+      const Event event = std::move(queue_.front());
+      queue_.pop_front();
+      apply(lock, event);
+      ++applied_;
+      return;
+    }
+    if (timer_ns_ <= monotonic_now_ns()) {
+      timer_ns_ = protocol::kNoDeadline_ns;
+      apply(lock, TimerFired{});
+      return;
+    }
+    const auto something_to_do = [this] {
+      return stopping_ || !queue_.empty() || !snapshot_after_.empty();
+    };
+    if (timer_ns_ == protocol::kNoDeadline_ns) {
+      wake_.wait(lock, something_to_do);
+    } else {
+      wake_.wait_until(lock, instant(timer_ns_), something_to_do);
+    }
+  }
+
+  // Only this thread touches the arbiter; the lock is released so that post() never waits for it.
+  void apply(std::unique_lock<std::mutex>& lock, const Event& event) {
+    lock.unlock();
+    for (Effect& effect : arbiter_.step(monotonic_now_ns(), event)) carry_out(effect);
+    lock.lock();
+  }
+
+  void carry_out(Effect& effect) {
+    if (auto* send = std::get_if<Send>(&effect)) {
+      sink_.send(send->session, std::move(send->message));
+    } else if (auto* close = std::get_if<CloseSession>(&effect)) {
+      sink_.close_session(close->session, close->reason);
+    } else if (auto* timer = std::get_if<SetTimer>(&effect)) {
+      timer_ns_ = timer->at_ns;
+    } else if (auto* trace = std::get_if<Trace>(&effect)) {
+      sink_.trace(*trace);
+    }
+  }
+
+  Arbiter arbiter_;
+  EffectSink& sink_;
+  int64_t timer_ns_ = protocol::kNoDeadline_ns;  // loop thread only
+
+  std::mutex mutex_;  // guards everything below
+  std::condition_variable wake_;
+  std::condition_variable snapshot_taken_;
+  std::deque<Event> queue_;
+  uint64_t posted_ = 0;  // events
+  uint64_t applied_ = 0;
+  std::deque<uint64_t> snapshot_after_;  // of snapshots asked for: `posted_` then
+  Snapshot last_snapshot_;
+  uint64_t snapshots_asked_ = 0;
+  uint64_t snapshots_taken_ = 0;
+  bool stopping_ = false;
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
+Loop::Loop(Config config, EffectSink& sink)
+    : impl_(std::make_unique<Impl>(std::move(config), sink)) {}
+
+Loop::~Loop() = default;
+
+void Loop::post(Event event) {
+  std::vector<Event> events;
+  events.push_back(std::move(event));
+  impl_->post(std::move(events));
+}
+
+void Loop::post(std::vector<Event> events) { impl_->post(std::move(events)); }
+
+Snapshot Loop::snapshot() { return impl_->snapshot(); }
+
+}  // namespace rtswap::arbiter

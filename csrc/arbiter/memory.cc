@@ -1,0 +1,205 @@
+// Who gets memory, and from whom.
+#include <algorithm>
+
+#include "csrc/arbiter/state.h"
+#include "csrc/base/check.h"
+#include "csrc/policy/victims.h"
+
+namespace rtswap::arbiter {
+namespace {
+
+// Later than every deadline, but wanted; and not wanted by anybody.
+constexpr int64_t kSomeday_ns = INT64_MAX - 1;
+constexpr int64_t kNotWanted_ns = INT64_MAX;
+
+bool answers(const Arena& arena) {
+  return arena.session->phase == Session::Phase::active && !arena.silent;
+}
+
+bool wants_memory(const Task& task) {
+  return task.state == TaskState::admitted || task.state == TaskState::warming ||
+         task.state == TaskState::best_effort;
+}
+
+}  // namespace
+
+uint32_t Arbiter::State::kept(const Device& device, const Arena& arena) const {
+  const uint32_t held = device.ledger.held(arena.key);
+  return arena.revokes.empty() ? held : std::min(held, arena.revokes.back().keep_chunks);
+}
+
+// Chunks asked back that clients still owe.
+uint32_t Arbiter::State::incoming(const Device& device) const {
+  uint32_t chunks = 0;
+  for (const Arena* arena : device.arenas) {
+    if (answers(*arena)) chunks += device.ledger.held(arena->key) - kept(device, *arena);
+  }
+  return chunks;
+}
+
+uint32_t Arbiter::State::in_flight(const Device& device) const {
+  uint32_t chunks = 0;
+  for (const Arena* arena : device.arenas) {
+    if (answers(*arena)) chunks += device.ledger.held(arena->key) - arena->landed_chunks;
+  }
+  return chunks;
+}
+
+bool Arbiter::State::evictable(const Device& device, const Arena& arena) const {
+  const bool in_use = device.holder != nullptr && device.holder->task->arena == &arena;
+  return answers(arena) && !in_use && arena.lost_jobs == 0 && !arena.reserved &&
+         arena.rest_until_ns <= now_ns_ && !device.ledger.has_detached(arena.key);
+}
+
+bool Arbiter::State::feasible(const Device& device, const Arena& arena) const {
+  if (!answers(arena) || arena.lost_jobs > 0) return false;
+  const uint32_t missing = arena.chunks - kept(device, arena);
+  if (missing == 0) return true;
+  uint32_t available = device.ledger.free_chunks() + incoming(device);
+  for (const Arena* other : device.arenas) {
+    if (available >= missing) break;
+    if (other != &arena && evictable(device, *other)) available += kept(device, *other);
+  }
+  return available >= missing;
+}
+
+bool Arbiter::State::feed_holder(Device& device) {
+  Job& job = *device.holder;
+  Arena& arena = *job.task->arena;
+  if (job.run_begun) return true;
+  // Its session is gone but it may run: nothing can be done for it.
+  if (arena.session->phase != Session::Phase::active) return true;
+  // Memory that is on its way out must be gone before Run, or the client would think it resident.
+  if (!arena.revokes.empty() || device.ledger.has_detached(arena.key)) return true;
+  if (!job.run_sent) {
+    job.run_sent = true;
+    send(*arena.session, protocol::Run{job.id});
+  }
+  uint32_t missing = arena.chunks - device.ledger.held(arena.key);
+  if (const uint32_t now = std::min(missing, device.ledger.free_chunks()); now > 0) {
+    grant(device, arena, now, "");
+    job.progress_ns = now_ns_;
+    missing -= now;
+  }
+  const uint32_t coming = incoming(device);
+  if (missing > coming) {
+    const uint32_t short_of = missing - coming - revoke(device, arena, missing - coming, kNever_ns);
+    if (short_of > 0) {
+      drop(job, Error{ErrorCode::out_of_memory,
+                      "memory for \"" + job.task->name +
+                          "\" is held by clients that do not answer or cannot give it back"});
+      return false;
+    }
+  }
+  begin_run_if_resident(device);
+  return true;
+}
+
+void Arbiter::State::grant(Device& device, Arena& arena, uint32_t chunks, const char* why) {
+  protocol::Grant message;
+  message.arena = arena.id;
+  message.first_position = device.ledger.held(arena.key);
+  message.chunks = device.ledger.grant(arena.key, chunks);
+  arena.grants.push_back(GrantInFlight{message.first_position + chunks, chunks, now_ns_});
+  if (Task* task = charged_task(arena)) task->restored_bytes += bytes(arena, chunks);
+  trace(Trace::Kind::restore_begin, arena, chunks, why);
+  send(*arena.session, std::move(message));
+}
+
+// Asks for `shortfall` chunks back, of arenas whose next deadline is later than the given one.
+// Returns how many are on their way.
+uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
+                                int64_t later_than_ns) {
+  for (Task* task : device.tasks) task->waiting_deadline_ns = kNotWanted_ns;
+  for (const Job* job : device.waiting) {
+    const int64_t deadline_ns = promised(*job) ? job->deadline_ns : kSomeday_ns;
+    job->task->waiting_deadline_ns = std::min(job->task->waiting_deadline_ns, deadline_ns);
+  }
+  std::vector<policy::VictimCandidate> candidates;
+  std::vector<Arena*> arenas;
+  for (Arena* arena : device.arenas) {
+    if (arena == &beneficiary || !evictable(device, *arena)) continue;
+    const int64_t next_ns = next_deadline(*arena);
+    if (next_ns <= later_than_ns) continue;
+    candidates.push_back({arenas.size(), kept(device, *arena), next_ns, arena->last_used_ns});
+    arenas.push_back(arena);
+  }
+  const auto order =
+      edf() ? policy::VictimOrder::latest_deadline : policy::VictimOrder::least_recently_used;
+  uint32_t coming = 0;
+  for (const policy::Take& take : policy::choose_victims(std::move(candidates), shortfall, order)) {
+    Arena& victim = *arenas[take.arena];
+    const uint32_t keep = kept(device, victim) - take.chunks;
+    victim.revokes.push_back(RevokeInFlight{keep, now_ns_});
+    coming += take.chunks;
+    trace(Trace::Kind::evict_begin, victim, take.chunks, "");
+    send(*victim.session, protocol::Revoke{victim.id, keep});
+  }
+  return std::min(coming, shortfall);
+}
+
+int64_t Arbiter::State::next_release(const Task& task) const {
+  if (task.timing.period_ns == 0) return kSomeday_ns;
+  if (task.last_release_ns == kNever_ns) return now_ns_;
+  return std::max(now_ns_, task.last_release_ns + task.timing.period_ns);
+}
+
+// REQUIRES: waiting_deadline_ns of the tasks is up to date.
+int64_t Arbiter::State::next_deadline(const Arena& arena) const {
+  int64_t earliest_ns = kNotWanted_ns;
+  for (const Task* task : arena.tasks) {
+    if (!wants_memory(*task)) continue;
+    int64_t next_ns = task->waiting_deadline_ns;
+    if (next_ns == kNotWanted_ns) {
+      next_ns = task->state == TaskState::admitted ? next_release(*task) + task->timing.deadline_ns
+                                                   : kSomeday_ns;
+    }
+    earliest_ns = std::min(earliest_ns, next_ns);
+  }
+  return earliest_ns;
+}
+
+// While the copy engine has nothing urgent: first for jobs that wait, then for tasks by their next
+// release, into free memory only. Never more than a quantum at a time, so that a job that comes in
+// between waits for no more than that.
+void Arbiter::State::prefetch(Device& device) {
+  if (device.holder != nullptr && !device.holder->run_begun) return;
+  const uint32_t busy = in_flight(device) + incoming(device);
+  const uint32_t most = quantum(device);
+  if (busy >= most) return;
+  const uint32_t budget = most - busy;
+  for (const Job* job : in_order(device)) {
+    const int64_t deadline_ns = promised(*job) ? job->deadline_ns : kSomeday_ns;
+    if (prefetch_into(device, *job->task->arena, budget, deadline_ns, true)) return;
+  }
+  if (device.ledger.free_chunks() == 0) return;
+  std::vector<std::pair<int64_t, Arena*>> next;
+  for (const Task* task : device.tasks) {
+    if (wants_memory(*task) && device.ledger.held(task->arena->key) < task->arena->chunks) {
+      next.emplace_back(next_release(*task), task->arena);
+    }
+  }
+  std::sort(next.begin(), next.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.first, a.second->key) < std::tie(b.first, b.second->key);
+  });
+  for (const auto& [release_ns, arena] : next) {
+    if (prefetch_into(device, *arena, budget, kSomeday_ns, false)) return;
+  }
+}
+
+// True when memory was granted or asked for.
+bool Arbiter::State::prefetch_into(Device& device, Arena& arena, uint32_t budget,
+                                   int64_t deadline_ns, bool may_evict) {
+  const uint32_t missing = arena.chunks - device.ledger.held(arena.key);
+  if (missing == 0 || !answers(arena) || !arena.revokes.empty() || arena.lost_jobs > 0 ||
+      arena.rest_until_ns > now_ns_ || device.ledger.has_detached(arena.key)) {
+    return false;
+  }
+  const uint32_t wanted = std::min(missing, budget);
+  const uint32_t now = std::min(wanted, device.ledger.free_chunks());
+  if (now > 0) grant(device, arena, now, "prefetch");
+  if (now == wanted) return true;
+  return (may_evict && revoke(device, arena, wanted - now, deadline_ns) > 0) || now > 0;
+}
+
+}  // namespace rtswap::arbiter

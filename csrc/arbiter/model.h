@@ -1,0 +1,137 @@
+// The records the arbiter keeps: sessions, arenas, tasks, jobs, devices. Plain data; the rules are
+// in the files beside this one. Pointers between records are valid as long as both are in the
+// tables; whoever removes a record unlinks it first (Arbiter::State::remove_*).
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "csrc/arbiter/arbiter.h"
+#include "csrc/arbiter/ledger.h"
+
+namespace rtswap::arbiter {
+
+using protocol::ArenaId;
+using protocol::JobId;
+using protocol::kNoDeadline_ns;
+using protocol::TaskId;
+using protocol::TaskState;
+using protocol::Timing;
+
+inline constexpr int64_t kNever_ns = INT64_MIN;
+
+struct Session;
+struct Task;
+
+// Memory sent to a client and not yet reported as landed.
+struct GrantInFlight {
+  uint32_t end_position = 0;  // exclusive
+  uint32_t chunks = 0;
+  int64_t sent_ns = 0;
+};
+
+// Memory asked back and not yet reported as evicted.
+struct RevokeInFlight {
+  uint32_t keep_chunks = 0;
+  int64_t sent_ns = 0;
+};
+
+struct Arena {
+  Ledger::Holder key = 0;  // never reused; names the arena in ledger, plan and victim choice
+  Session* session = nullptr;
+  ArenaId id = 0;
+  uint32_t device = 0;
+  uint32_t chunks = 0;
+  uint32_t mutable_chunks = 0;
+  std::vector<Task*> tasks;
+
+  bool reopen_expected = false;  // named in the Hello of a client that came back
+
+  uint32_t landed_chunks = 0;          // of the held positions, these hold their bytes
+  std::deque<GrantInFlight> grants;    // oldest first
+  std::deque<RevokeInFlight> revokes;  // oldest first, keep_chunks descending
+  bool reserved = false;               // by the plan in force: never a victim
+  bool silent = false;                 // an answer is overdue: not counted on until it comes
+  uint32_t lost_jobs = 0;              // hung jobs that may still use the memory
+  uint32_t failed_restores = 0;        // in a row
+  int64_t rest_until_ns = kNever_ns;   // after a failed restore or eviction: left alone until then
+  int64_t last_used_ns = 0;
+};
+
+struct Job {
+  enum class State : uint8_t { waiting, holding, lost };
+  JobId id = 0;
+  Task* task = nullptr;
+  State state = State::waiting;
+  uint64_t index = 0;       // of its task, from 0
+  uint64_t sequence = 0;    // order of arrival at the arbiter
+  int64_t release_ns = 0;   // nominal
+  int64_t eligible_ns = 0;  // competes from here: at the earliest one period after the last one
+  int64_t deadline_ns = kNoDeadline_ns;
+  bool demoted = false;  // lost its deadline (late = run)
+  bool run_sent = false;
+  bool run_begun = false;   // holds the device and all its memory
+  int64_t progress_ns = 0;  // last sign of life while holding
+};
+
+struct Task {
+  Session* session = nullptr;
+  Arena* arena = nullptr;
+  TaskId id = 0;
+  std::string name;       // plain
+  std::string full_name;  // name@pid
+  Timing timing;
+  bool resident = false;
+  protocol::LatePolicy late = protocol::LatePolicy::drop;
+  protocol::OnRefusal on_refusal = protocol::OnRefusal::refuse;
+  TaskState state = TaskState::warming;
+  Error reason;  // of refused and best effort
+
+  int64_t block_ns = 0;           // 0: not known
+  int64_t response_bound_ns = 0;  // 0: nothing is promised
+  int64_t last_release_ns = kNever_ns;
+  int64_t waiting_deadline_ns = kNoDeadline_ns;  // scratch of the victim choice
+  uint32_t requests = 0;  // of the client about this task, the one being answered included
+  uint32_t overruns_in_a_row = 0;
+  uint64_t released = 0, met = 0, missed = 0, dropped = 0, overruns = 0;
+  uint64_t restored_bytes = 0, evicted_bytes = 0, written_back_bytes = 0;
+  int64_t response_max_ns = 0;
+};
+
+struct Session {
+  enum class Phase : uint8_t { opened, active, disconnected, faulted };
+  SessionId id = 0;
+  Phase phase = Phase::opened;
+  int64_t pid = 0;
+  std::string user;
+  std::string process_name;
+  std::vector<uint64_t> static_bytes;  // per device
+  std::map<ArenaId, std::unique_ptr<Arena>> arenas;
+  std::map<TaskId, std::unique_ptr<Task>> tasks;
+  std::map<JobId, std::unique_ptr<Job>> jobs;
+  std::set<JobId>
+      forgiven;  // ended here after Run was sent: a JobDone of the client may still come
+};
+
+struct Device {
+  explicit Device(DeviceConfig device_config)
+      : config(std::move(device_config)), ledger(config.description.chunk_count) {}
+  DeviceConfig config;
+  Ledger ledger;
+  std::vector<Arena*> arenas;
+  std::vector<Task*> tasks;   // in the order they were opened
+  std::vector<Job*> waiting;  // any order
+  Job* holder = nullptr;
+  uint64_t restore_bytes_per_s = 0;  // worst reported, until then assumed
+  bool bandwidth_measured = false;
+  uint64_t evict_bytes_per_s = 0;
+  int64_t best_effort_block_ns = 0;  // part of all promises
+  double utilisation = 0;
+};
+
+}  // namespace rtswap::arbiter

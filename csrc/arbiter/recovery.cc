@@ -1,0 +1,121 @@
+// Clients that come back: after a lost link, and after a restart of the arbiter.
+#include <algorithm>
+
+#include "csrc/arbiter/state.h"
+
+namespace rtswap::arbiter {
+
+bool Arbiter::State::resume(Session& session, const protocol::Hello& hello) {
+  const auto it = sessions_.find(hello.resumed_session);
+  if (it != sessions_.end() && it->second->phase == Session::Phase::faulted) {
+    violate(session, ErrorCode::closed, "the session to resume was ended by the arbiter");
+    return false;
+  }
+  if (it == sessions_.end()) return recover(session, hello);
+  Session& old = *it->second;
+  if (&old == &session || old.phase == Session::Phase::opened || old.pid != session.pid) {
+    violate(session, ErrorCode::protocol_violation,
+            "session " + std::to_string(hello.resumed_session) + " belongs to another process");
+    return false;
+  }
+  return take_over(session, old, hello);
+}
+
+// The old session's memory passes to the new one. What the client holds may be less than the ledger
+// says, because grants under way when the link broke are lost; more, or other chunks, is a lie.
+bool Arbiter::State::take_over(Session& session, Session& old, const protocol::Hello& hello) {
+  for (const protocol::HeldArena& held : hello.held) {
+    const auto it = old.arenas.find(held.arena);
+    const std::vector<ChunkId> none;
+    const auto& owned = it == old.arenas.end() || it->second->device != held.device
+                            ? none
+                            : devices_[held.device].ledger.positions(it->second->key);
+    if (held.resident.size() > owned.size() ||
+        !std::equal(held.resident.begin(), held.resident.end(), owned.begin())) {
+      violate(session, ErrorCode::protocol_violation,
+              "arena " + std::to_string(held.arena) + " claims chunks that are not its own");
+      return false;
+    }
+  }
+  session.static_bytes = old.static_bytes;
+  std::vector<Job*> jobs;
+  for (const auto& [id, job] : old.jobs) jobs.push_back(job.get());
+  for (Job* job : jobs) erase(*job);  // a client that resumes runs no job
+  std::vector<Task*> tasks;
+  for (const auto& [id, task] : old.tasks) tasks.push_back(task.get());
+  for (Task* task : tasks) remove_task(*task);  // they are opened again
+  for (const protocol::HeldArena& held : hello.held) {
+    if (held.device >= devices_.size()) continue;
+    const auto it = old.arenas.find(held.arena);
+    if (it == old.arenas.end()) {
+      make_arena(session, held.arena, held.device, held.chunks, 0);
+      continue;
+    }
+    Device& device = devices_[held.device];
+    Arena& arena = *it->second;
+    device.ledger.truncate(arena.key, static_cast<uint32_t>(held.resident.size()));
+    while (device.ledger.has_detached(arena.key)) device.ledger.free_detached(arena.key);
+    arena.session = &session;
+    arena.chunks = std::max(held.chunks, device.ledger.held(arena.key));
+    arena.landed_chunks = device.ledger.held(arena.key);
+    arena.grants.clear();
+    arena.revokes.clear();
+    arena.silent = false;
+    arena.reopen_expected = true;
+    arena.rest_until_ns = kNever_ns;
+    session.arenas[held.arena] = std::move(it->second);
+    old.arenas.erase(it);
+  }
+  remove_session(old);  // with the arenas that the client does not hold any more
+  return true;
+}
+
+// A session of an earlier arbiter life: the ledger is filled from what the client holds. Two that
+// claim the same chunk cannot both be right; the second gets nothing.
+bool Arbiter::State::recover(Session& session, const protocol::Hello& hello) {
+  if (!recovering()) {
+    violate(session, ErrorCode::closed,
+            "session " + std::to_string(hello.resumed_session) +
+                " is not known: it ended, or came back after the grace of a restart; start the "
+                "process anew");
+    return false;
+  }
+  --sessions_to_recover_;
+  for (const protocol::HeldArena& held : hello.held) {
+    uint32_t index = 0;
+    while (index < devices_.size() && devices_[index].config.description.uuid != held.device_uuid) {
+      ++index;
+    }
+    if (index == devices_.size()) {
+      violate(session, ErrorCode::unknown_device,
+              "device " + held.device_uuid + " is not managed by this arbiter");
+      return false;
+    }
+    if (session.arenas.count(held.arena) != 0 || held.resident.size() > held.chunks) {
+      violate(session, ErrorCode::protocol_violation,
+              "arena " + std::to_string(held.arena) + " is reported twice or beyond its size");
+      return false;
+    }
+    Arena& arena = make_arena(session, held.arena, index, held.chunks, 0);
+    arena.reopen_expected = true;
+    if (!devices_[index].ledger.claim(arena.key, held.resident)) {
+      violate(session, ErrorCode::protocol_violation,
+              "arena " + std::to_string(held.arena) +
+                  " claims a chunk that another arena holds or that does not exist");
+      return false;
+    }
+    arena.landed_chunks = static_cast<uint32_t>(held.resident.size());
+  }
+  return true;
+}
+
+void Arbiter::State::on(const RecoveryPeerDied&) {
+  if (sessions_to_recover_ > 0) --sessions_to_recover_;
+}
+
+void Arbiter::State::end_recovery_when_due() {
+  if (now_ns_ >= recovery_ends_ns_) sessions_to_recover_ = 0;
+  if (sessions_to_recover_ == 0) recovery_ends_ns_ = kNoDeadline_ns;
+}
+
+}  // namespace rtswap::arbiter

@@ -1,0 +1,158 @@
+// The arbiter's state machine, split over files by subject: sessions.cc, recovery.cc, arenas.cc,
+// tasks.cc, admission.cc, jobs.cc, dispatch.cc, memory.cc, deadlines.cc, stats.cc.
+//
+// Every event is handled in two parts: `on` notes what it says, then `settle` decides what follows
+// for each device. Handlers never dispatch, so that decisions see a consistent picture.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "csrc/arbiter/arbiter.h"
+#include "csrc/arbiter/model.h"
+#include "csrc/policy/admission.h"
+
+namespace rtswap::arbiter {
+
+class Arbiter::State {
+ public:
+  explicit State(Config config);
+  std::vector<Effect> step(int64_t now_ns, const Event& event);
+  Snapshot snapshot() const;
+  void check() const;
+
+ private:
+  // --- events (sessions.cc, recovery.cc) ---------------------------------------------------------
+  void on(const SessionOpened& event);
+  void on(const FromClient& event);
+  void on(const SessionDisconnected& event);
+  void on(const SessionDied& event);
+  void on(const RecoveryPeerDied& event);
+  void on(const TimerFired& event);
+
+  // --- messages ----------------------------------------------------------------------------------
+  void on(Session& session, const protocol::Hello& message);          // sessions.cc
+  void on(Session& session, const protocol::DeviceReport& message);   // sessions.cc
+  void on(Session& session, const protocol::Goodbye& message);        // sessions.cc
+  void on(Session& session, const protocol::OpenArena& message);      // arenas.cc
+  void on(Session& session, const protocol::ResizeArena& message);    // arenas.cc
+  void on(Session& session, const protocol::CloseArena& message);     // arenas.cc
+  void on(Session& session, const protocol::Restored& message);       // arenas.cc
+  void on(Session& session, const protocol::Evicted& message);        // arenas.cc
+  void on(Session& session, const protocol::RestoreFailed& message);  // arenas.cc
+  void on(Session& session, const protocol::OpenTask& message);       // tasks.cc
+  void on(Session& session, const protocol::UpdateTask& message);     // tasks.cc
+  void on(Session& session, const protocol::PauseTask& message);      // tasks.cc
+  void on(Session& session, const protocol::ResumeTask& message);     // tasks.cc
+  void on(Session& session, const protocol::CloseTask& message);      // tasks.cc
+  void on(Session& session, const protocol::Release& message);        // jobs.cc
+  void on(Session& session, const protocol::CancelJob& message);      // jobs.cc
+  void on(Session& session, const protocol::JobDone& message);        // jobs.cc
+
+  // --- sessions.cc -------------------------------------------------------------------------------
+  void welcome(Session& session);
+  // Ends the session for breaking the protocol; its memory stays its own until it dies.
+  void violate(Session& session, ErrorCode code, const std::string& what);
+  // Tasks and jobs go (a running job may stay on the device); memory stays.
+  void retire_work(Session& session, bool keep_tasks);
+  void remove_session(Session& session);
+  void begin_when_all_are_there();
+
+  // --- recovery.cc -------------------------------------------------------------------------------
+  bool resume(Session& session, const protocol::Hello& hello);  // false: the session was ended
+  bool take_over(Session& session, Session& old, const protocol::Hello& hello);
+  bool recover(Session& session, const protocol::Hello& hello);
+  void end_recovery_when_due();
+  bool recovering() const { return sessions_to_recover_ > 0; }
+
+  // --- arenas.cc ---------------------------------------------------------------------------------
+  Arena& make_arena(Session& session, ArenaId id, uint32_t device, uint32_t chunks,
+                    uint32_t mutable_chunks);
+  Arena* find_arena(Session& session, ArenaId id);  // nullptr: the session was ended
+  void remove_arena(Arena& arena);
+
+  // --- tasks.cc ----------------------------------------------------------------------------------
+  Task* find_task(Session& session, TaskId id);  // nullptr: the session was ended
+  void classify(Task& task);  // admitted, warming, best effort or refused by its timing and a test
+  void refuse(Task& task, Error reason);
+  void remove_task(Task& task);
+  void send_verdict(Task& task, bool request_refused, const Error& reason);
+
+  // --- admission.cc ------------------------------------------------------------------------------
+  policy::Decision test(const Device& device, const Task* candidate) const;
+  // Tests the device's tasks as they stand and, if they pass, puts the outcome in force.
+  policy::Decision retest(Device& device, const Task* candidate);
+  void apply(Device& device, const policy::Decision& decision, const Task* candidate);
+  void shed(Device& device, const std::string& why);
+  uint32_t usable_chunks(const Device& device) const;
+
+  // --- jobs.cc -----------------------------------------------------------------------------------
+  void finish(Job& job, const protocol::JobDone& message);
+  void count_overrun(Task& task, const Job& job, int64_t execution_ns);
+  void drop(Job& job, const Error& reason);
+  void erase(Job& job);
+  void drop_waiting(const Task& task, const Error& reason);
+
+  // --- dispatch.cc -------------------------------------------------------------------------------
+  void settle(Device& device);
+  bool take_next(Device& device);
+  bool may_start(const Device& device, const Job& job) const;
+  bool promised(const Job& job) const;
+  std::vector<Job*> in_order(const Device& device) const;  // eligible waiting jobs, best first
+  void hand_over(Device& device, Job& job);
+  void begin_run_if_resident(Device& device);
+
+  // --- memory.cc ---------------------------------------------------------------------------------
+  bool feasible(const Device& device, const Arena& arena) const;
+  bool feed_holder(Device& device);  // false: the holder was dropped, another may go
+  void prefetch(Device& device);
+  bool prefetch_into(Device& device, Arena& arena, uint32_t budget, int64_t deadline_ns,
+                     bool may_evict);
+  void grant(Device& device, Arena& arena, uint32_t chunks, const char* why);
+  uint32_t revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
+                  int64_t later_than_ns);
+  uint32_t quantum(const Device& device) const;
+  uint32_t incoming(const Device& device) const;
+  uint32_t in_flight(const Device& device) const;
+  bool evictable(const Device& device, const Arena& arena) const;
+  uint32_t kept(const Device& device, const Arena& arena) const;  // held and not asked back
+  int64_t next_deadline(const Arena& arena) const;
+  int64_t next_release(const Task& task) const;
+
+  // --- deadlines.cc ------------------------------------------------------------------------------
+  void expire_waiting(Device& device);
+  void expire_silent(Device& device);
+  void expire_holder(Device& device);
+  int64_t hang_limit(const Task& task) const;
+  void set_timer();
+
+  // --- stats.cc ----------------------------------------------------------------------------------
+  void trace(Trace::Kind kind, const Task& task, const std::string& detail);
+  void trace(Trace::Kind kind, const Job& job, const std::string& detail);
+  void trace(Trace::Kind kind, const Arena& arena, uint64_t chunks, const std::string& detail);
+  void trace(Trace::Kind kind, const Session& session, const std::string& detail);
+  Task* charged_task(const Arena& arena) const;  // to whom restored bytes count; may be nullptr
+  uint64_t bytes(const Arena& arena, uint32_t chunks) const;
+
+  void send(const Session& session, protocol::ArbiterMessage message);
+  Device& device_of(const Arena& arena) { return devices_[arena.device]; }
+  const Device& device_of(const Arena& arena) const { return devices_[arena.device]; }
+  bool edf() const { return config_.discipline == Discipline::edf; }
+
+  Config config_;
+  std::deque<Device> devices_;
+  std::map<SessionId, std::unique_ptr<Session>> sessions_;
+  std::vector<Effect> effects_;
+  int64_t now_ns_ = kNever_ns;
+  int64_t timer_ns_ = kNoDeadline_ns;
+  int64_t begin_ns_ = 0;  // common start, once known
+  uint32_t sessions_to_recover_ = 0;
+  int64_t recovery_ends_ns_ = kNoDeadline_ns;
+  Ledger::Holder last_key_ = 0;
+  uint64_t last_sequence_ = 0;
+};
+
+}  // namespace rtswap::arbiter

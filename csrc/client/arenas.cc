@@ -1,0 +1,187 @@
+// Devices and arenas.
+#include <utility>
+
+#include "csrc/client/core.h"
+
+namespace rtswap::client {
+namespace {
+
+tl::unexpected<Error> no_such_arena(engine::ArenaId arena) {
+  return fail(ErrorCode::closed, "arena " + std::to_string(arena) + " is not open");
+}
+
+}  // namespace
+
+ArenaRecord* Core::find_arena(engine::ArenaId id) {
+  const auto found = arenas_.find(id);
+  return found == arenas_.end() ? nullptr : &found->second;
+}
+
+Result<ArenaRecord*> Core::open_arena_of(engine::ArenaId id) {
+  if (const auto error = unusable()) return fail(*error);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr || arena->closing) return no_such_arena(id);
+  return arena;
+}
+
+Status Core::use_device(uint32_t device) {
+  // Before mutex_, so that a second caller waits for the first one's preparation.
+  const std::lock_guard device_lock(device_mutex_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto error = unusable()) return fail(*error);
+    if (device >= descriptions_.size()) {
+      return fail(ErrorCode::unknown_device, "device " + std::to_string(device) +
+                                                 ": the arbiter manages " +
+                                                 std::to_string(descriptions_.size()));
+    }
+    if (devices_[device] != nullptr) return {};
+  }
+  return prepare_device(device);
+}
+
+Status Core::prepare_device(uint32_t index) {
+  const protocol::DeviceDescription& description = descriptions_[index];
+  std::shared_ptr<protocol::Link> link;
+  protocol::SessionId session = 0;
+  uint32_t remote = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    link = link_;
+    session = welcome_->session;
+    remote = remote_indices_[index];
+  }
+  if (link == nullptr || remote == kNoDevice) {
+    return fail(ErrorCode::unknown_device, "the arbiter does not manage " + description.uuid +
+                                               " any more since it was started again");
+  }
+  RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
+  RTSWAP_ASSIGN(auto bank, source_->open_bank(*driver, description, *link, session, remote));
+  engine::EngineListener& listener = *this;
+  auto device = std::make_shared<Device>(std::move(driver), std::move(bank), listener,
+                                         engine::EngineOptions{.verify = options_.verify});
+  RTSWAP_ASSIGN(const LinkSpeed speed, device->link_speed(description));
+  const std::lock_guard lock(mutex_);
+  if (const auto error = unusable()) return fail(*error);
+  devices_[index] = std::move(device);
+  speeds_[index] = speed;
+  report_device(index);
+  return {};
+}
+
+void Core::report_device(uint32_t index) {
+  send(protocol::DeviceReport{remote_indices_[index], options_.static_bytes,
+                              speeds_[index].restore_bytes_per_s,
+                              speeds_[index].evict_bytes_per_s});
+}
+
+Result<engine::ArenaId> Core::open_arena(uint32_t device, const std::string& label) {
+  RTSWAP_TRY(use_device(device));
+  const std::lock_guard lock(mutex_);
+  if (const auto error = unusable()) return fail(*error);
+  const engine::ArenaId id = ++last_arena_;
+  RTSWAP_TRY(devices_[device]->engine().open_arena(id, label));
+  ArenaRecord& arena = arenas_[id];
+  arena.id = id;
+  arena.device = device;
+  arena.label = label;
+  return id;
+}
+
+Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind, uint64_t bytes,
+                                          const std::function<void(uint64_t, uint64_t)>& progress) {
+  std::shared_ptr<Device> device;
+  {
+    const std::lock_guard lock(mutex_);
+    RTSWAP_ASSIGN(const ArenaRecord* const arena, open_arena_of(id));
+    for (const auto& [job_id, job] : jobs_) {
+      if (job->arena == id && job->state != JobRecord::State::over) {
+        return fail(ErrorCode::invalid_argument,
+                    "arena " + arena->label + " cannot grow while a job of it waits or runs");
+      }
+    }
+    device = devices_[arena->device];
+  }
+  RTSWAP_ASSIGN(const engine::Segment segment,
+                device->engine().add_segment(id, kind, bytes, progress));
+  const std::lock_guard lock(mutex_);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr) return no_such_arena(id);
+  arena->size.chunks += segment.chunks;
+  if (kind == engine::Kind::mutable_state) arena->size.mutable_chunks += segment.chunks;
+  return segment;
+}
+
+Status Core::publish_arena(engine::ArenaId id) {
+  std::unique_lock lock(mutex_);
+  RTSWAP_ASSIGN(ArenaRecord* const arena, open_arena_of(id));
+  if (!arena->published) {
+    arena->published = arena->size;
+    send_open_arena(*arena);
+    return {};
+  }
+  if (*arena->published == arena->size) return {};
+  if (arena->resize) {
+    return fail(ErrorCode::invalid_argument,
+                "arena " + arena->label + " is being published by another thread");
+  }
+  const ArenaSize before = *std::exchange(arena->published, arena->size);
+  arena->resize_refused.reset();
+  send(protocol::ResizeArena{id, arena->size.chunks, arena->size.mutable_chunks});
+  for (const auto& [task_id, task] : tasks_) {
+    if (task->arena != id) continue;
+    ++task->requests;
+    if (!arena->resize) arena->resize = ArenaRecord::Resize{task_id, task->requests, before};
+  }
+  // Every task of the arena gets the same answer; the first one's is waited for.
+  changed_.wait(lock, [&] {
+    const ArenaRecord* const now = find_arena(id);
+    return closing_ || now == nullptr || !now->resize;
+  });
+  if (closing_) return fail(*unusable());
+  const ArenaRecord* const now = find_arena(id);
+  if (now == nullptr) return no_such_arena(id);
+  return now->resize_refused ? Status(fail(*now->resize_refused)) : Status();
+}
+
+void Core::send_open_arena(const ArenaRecord& arena) {
+  send(protocol::OpenArena{arena.id, remote_indices_[arena.device], arena.published->chunks,
+                           arena.published->mutable_chunks});
+}
+
+Status Core::close_arena(engine::ArenaId id) {
+  std::shared_ptr<Device> device;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_) return fail(*unusable());
+    ArenaRecord* const arena = find_arena(id);
+    if (arena == nullptr) return no_such_arena(id);
+    for (const auto& [task_id, task] : tasks_) {
+      if (task->arena != id) continue;
+      return fail(ErrorCode::invalid_argument, "arena " + arena->label + " is used by task \"" +
+                                                   task->options.name + "\": close that first");
+    }
+    arena->closing = true;
+    device = devices_[arena->device];
+  }
+  RTSWAP_TRY(device->engine().close_arena(id));
+  const std::lock_guard lock(mutex_);
+  const auto found = arenas_.find(id);
+  if (found == arenas_.end()) return {};
+  if (found->second.published) send(protocol::CloseArena{id});
+  arenas_.erase(found);
+  return {};
+}
+
+Result<engine::ArenaStats> Core::arena_stats(engine::ArenaId id) const {
+  std::shared_ptr<Device> device;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = arenas_.find(id);
+    if (found == arenas_.end()) return no_such_arena(id);
+    device = devices_[found->second.device];
+  }
+  return device->engine().stats(id);
+}
+
+}  // namespace rtswap::client

@@ -1,0 +1,86 @@
+#include "csrc/engine/arena_state.h"
+
+#include <algorithm>
+#include <string>
+
+#include "csrc/base/check.h"
+#include "csrc/base/units.h"
+
+namespace rtswap::engine {
+
+Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, std::byte* host) {
+  RTSWAP_CHECK(bytes > 0 && can_hold(bytes), std::to_string(bytes) + " bytes");
+  const Segment segment{
+      .address = address,
+      .host = host,
+      .bytes = bytes,
+      .first_position = total(),
+      .chunks = static_cast<uint32_t>(div_up(bytes, chunk_bytes_)),
+      .kind = kind,
+  };
+  segments_.push_back(segment);
+  used_.resize(used_.size() + segment.chunks, false);
+  if (kind != Kind::scratch) stats_.host_bytes += bytes;
+  return segment;
+}
+
+bool ArenaState::can_hold(uint64_t more_bytes) const noexcept {
+  // Not div_up, which overflows for sizes near the end of 64 bits.
+  const uint64_t more_chunks = more_bytes / chunk_bytes_ + (more_bytes % chunk_bytes_ != 0 ? 1 : 0);
+  return more_chunks <= UINT32_MAX - used_.size();
+}
+
+std::vector<uint32_t> ArenaState::resident_chunks() const {
+  return {chunks_.begin(), chunks_.begin() + landed_};
+}
+
+void ArenaState::mapped_more(std::span<const uint32_t> chunks) {
+  RTSWAP_CHECK(chunks.size() <= total() - mapped(), "mapped beyond the end of the arena");
+  chunks_.insert(chunks_.end(), chunks.begin(), chunks.end());
+}
+
+void ArenaState::landed_more(const Run& run) {
+  RTSWAP_CHECK(run.positions.first == landed_ && run.positions.end() <= mapped(),
+               "landed out of order at position " + std::to_string(run.positions.first));
+  landed_ = run.positions.end();
+  stats_.restored_bytes += run.copy_bytes;
+}
+
+void ArenaState::unmapped(const Run& run) {
+  RTSWAP_CHECK(run.positions.end() == mapped(),
+               "unmapped out of order at position " + std::to_string(run.positions.first));
+  chunks_.resize(run.positions.first);
+  if (run.positions.first >= landed_) return;
+  landed_ = run.positions.first;
+  std::fill_n(used_.begin() + run.positions.first, run.positions.count, false);
+  stats_.evicted_bytes += run.copy_bytes;
+}
+
+void ArenaState::mark_used() {
+  for (const Segment& segment : segments_) {
+    if (segment.kind != Kind::mutable_state) continue;
+    std::fill_n(used_.begin() + segment.first_position, segment.chunks, true);
+  }
+}
+
+std::vector<Range> ArenaState::unsaved(uint32_t first) const {
+  std::vector<Range> ranges;
+  for (uint32_t position = first; position < landed_; ++position) {
+    if (!used_[position]) continue;
+    if (!ranges.empty() && ranges.back().end() == position) {
+      ++ranges.back().count;
+    } else {
+      ranges.push_back({position, 1});
+    }
+  }
+  return ranges;
+}
+
+ArenaStats ArenaState::stats() const {
+  ArenaStats result = stats_;
+  result.chunks = total();
+  result.resident_chunks = landed_;
+  return result;
+}
+
+}  // namespace rtswap::engine

@@ -1,0 +1,67 @@
+// Pure bookkeeping of one arena: its segments, the chunk under each position, what has landed, and
+// what was used since it was last written back. No driver calls, no threads.
+//
+//   0          landed          mapped          total
+//   |  resident  |  restoring     |  not here    |
+//
+// Mapped positions beyond the landed ones belong to restores in progress; when none is in progress
+// they are *leftovers* of a failed one that could not be unmapped yet, and are never resident.
+//
+// Threads: guarded by its owner. Errors: preconditions are checked (InvariantViolation).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "csrc/engine/engine.h"
+#include "csrc/engine/swap_plan.h"
+
+namespace rtswap::engine {
+
+class ArenaState {
+ public:
+  explicit ArenaState(uint64_t chunk_bytes) : chunk_bytes_(chunk_bytes) {}
+
+  // Appends positions for a segment with these properties; returns it with its place.
+  // REQUIRES: bytes > 0, can_hold(bytes).
+  Segment append(Kind kind, uint64_t bytes, driver::Address address, std::byte* host);
+  // False when the positions would no longer be numbered by 32 bits.
+  bool can_hold(uint64_t more_bytes) const noexcept;
+
+  uint64_t chunk_bytes() const noexcept { return chunk_bytes_; }
+  std::span<const Segment> segments() const noexcept { return segments_; }
+  uint32_t total() const noexcept { return static_cast<uint32_t>(used_.size()); }
+  uint32_t mapped() const noexcept { return static_cast<uint32_t>(chunks_.size()); }
+  uint32_t landed() const noexcept { return landed_; }
+  std::vector<uint32_t> resident_chunks() const;
+
+  // Chunks were mapped at positions mapped(), mapped() + 1, ...
+  void mapped_more(std::span<const uint32_t> chunks);
+  // The positions of `run` hold their bytes. REQUIRES: they follow the landed ones and are mapped.
+  void landed_more(const Run& run);
+  // The positions of `run` were unmapped. REQUIRES: it is the end of the mapped ones.
+  void unmapped(const Run& run);
+
+  // Every mutable position may differ from the host image from now on.
+  void mark_used();
+  // Positions from `first` on that are resident, mutable and used since they were written back.
+  std::vector<Range> unsaved(uint32_t first) const;
+  void count_written_back(uint64_t bytes) noexcept { stats_.written_back_bytes += bytes; }
+  void count_repaired(uint64_t bytes) noexcept { stats_.repaired_writes += bytes; }
+
+  std::vector<Run> split(Range range, uint64_t largest_bytes) const {
+    return engine::split(segments_, chunk_bytes_, range, largest_bytes);
+  }
+  ArenaStats stats() const;
+
+ private:
+  uint64_t chunk_bytes_;
+  std::vector<Segment> segments_;
+  std::vector<uint32_t> chunks_;  // by position
+  uint32_t landed_ = 0;
+  std::vector<bool> used_;  // by position; always false but for mutable ones
+  ArenaStats stats_;        // its counters; the rest is filled in by stats()
+};
+
+}  // namespace rtswap::engine

@@ -1,0 +1,240 @@
+#include "csrc/engine/engine.h"
+
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "csrc/base/units.h"
+#include "csrc/engine/arena.h"
+#include "csrc/engine/dispatcher.h"
+#include "csrc/engine/engine_thread.h"
+#include "csrc/engine/evict_lane.h"
+#include "csrc/engine/host_image.h"
+#include "csrc/engine/residency.h"
+#include "csrc/engine/restore_lane.h"
+
+namespace rtswap::engine {
+namespace {
+
+tl::unexpected<Error> no_such_arena(ArenaId id) {
+  return fail(ErrorCode::closed, "arena " + std::to_string(id) + " is not open");
+}
+
+tl::unexpected<Error> is_closing(const Arena& arena) {
+  return fail(ErrorCode::closed, "arena " + arena.label + " is being closed");
+}
+
+}  // namespace
+
+class Engine::Impl {
+ public:
+  Impl(driver::Driver& driver, const bank::Bank& bank, EngineListener& listener,
+       EngineOptions options)
+      : driver_(driver),
+        bank_(bank),
+        images_(driver),
+        streams_(driver),
+        restore_lane_(driver, bank, listener, streams_, dispatcher_),
+        evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, dispatcher_),
+        restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })),
+        evict_thread_(start_engine_thread("rtswap-evict", [this] { evict_lane_.run(); })) {}
+
+  ~Impl();
+
+  Status open_arena(ArenaId id, const std::string& label);
+  Result<Segment> add_segment(ArenaId id, Kind kind, uint64_t bytes,
+                              const HostImages::Progress& progress);
+  void submit(ArenaId id, Command command);
+  Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
+  Status close_arena(ArenaId id);
+  ArenaPtr find(ArenaId id) const;
+
+ private:
+  // Frees the memory of an arena that takes no more commands; may be repeated after a failure.
+  Status tear_down(Arena& arena);
+
+  driver::Driver& driver_;
+  const bank::Bank& bank_;
+  mutable std::mutex mutex_;  // guards arenas_
+  std::map<ArenaId, ArenaPtr> arenas_;
+  HostImages images_;
+  CopyStreams streams_;
+  Dispatcher dispatcher_;
+  RestoreLane restore_lane_;
+  EvictLane evict_lane_;
+  std::thread restore_thread_;
+  std::thread evict_thread_;
+};
+
+Engine::Impl::~Impl() {
+  while (true) {
+    ArenaPtr arena;
+    {
+      const std::lock_guard lock(mutex_);
+      if (arenas_.empty()) break;
+      arena = arenas_.begin()->second;
+    }
+    if (close_arena(arena->id)) continue;
+    // What the driver does not take back stays with it until the process ends.
+    for (Arena::Backing& backing : arena->backings) {
+      if (backing.image != nullptr) backing.image->abandon();
+    }
+    const std::lock_guard lock(mutex_);
+    arenas_.erase(arena->id);
+  }
+  dispatcher_.restores().close();
+  dispatcher_.evictions().close();
+  restore_thread_.join();
+  evict_thread_.join();
+}
+
+ArenaPtr Engine::Impl::find(ArenaId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = arenas_.find(id);
+  return found == arenas_.end() ? nullptr : found->second;
+}
+
+Status Engine::Impl::open_arena(ArenaId id, const std::string& label) {
+  const std::lock_guard lock(mutex_);
+  const auto [place, is_new] = arenas_.try_emplace(id);
+  if (!is_new) {
+    return fail(ErrorCode::invalid_argument,
+                "arena " + std::to_string(id) + " is open already, as " + place->second->label);
+  }
+  place->second = std::make_shared<Arena>(id, label, bank_.chunk_bytes());
+  return {};
+}
+
+Result<Segment> Engine::Impl::add_segment(ArenaId id, Kind kind, uint64_t bytes,
+                                          const HostImages::Progress& progress) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  {
+    const std::lock_guard lock(arena->mutex);
+    if (bytes == 0 || !arena->state.can_hold(bytes)) {
+      return fail(ErrorCode::invalid_argument, "a segment of " + std::to_string(bytes) +
+                                                   " bytes cannot be added to arena " +
+                                                   arena->label);
+    }
+  }
+  Arena::Backing backing;
+  // First the host image, whose limits a person is most likely to meet.
+  if (kind != Kind::scratch) {
+    RTSWAP_ASSIGN(backing.image, images_.make(bytes, progress));
+  }
+  backing.reserved_bytes = round_up(bytes, bank_.chunk_bytes());
+  RTSWAP_ASSIGN(backing.address, driver_.reserve(backing.reserved_bytes, arena->label));
+  std::byte* const host = backing.image == nullptr ? nullptr : backing.image->data();
+  {
+    const std::lock_guard lock(arena->mutex);
+    if (!arena->closing && arena->state.can_hold(bytes)) {
+      const Segment segment = arena->state.append(kind, bytes, backing.address, host);
+      arena->backings.push_back(std::move(backing));
+      return segment;
+    }
+  }
+  RTSWAP_TRY(driver_.unreserve(backing.address, backing.reserved_bytes));
+  return is_closing(*arena);
+}
+
+void Engine::Impl::submit(ArenaId id, Command command) {
+  if (const ArenaPtr arena = find(id)) dispatcher_.submit(arena, std::move(command));
+}
+
+Result<std::vector<uint32_t>> Engine::Impl::resident_chunks(ArenaId id) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  std::unique_lock lock(arena->mutex);
+  const uint64_t given = arena->order.added();
+  arena->changed.wait(lock, [&] { return arena->order.done() >= given; });
+  if (arena->closing) return is_closing(*arena);
+  return arena->state.resident_chunks();
+}
+
+Status Engine::Impl::close_arena(ArenaId id) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  {
+    std::unique_lock lock(arena->mutex);
+    if (arena->close_running) return is_closing(*arena);
+    arena->closing = true;
+    arena->close_running = true;
+    arena->changed.wait(lock, [&] { return arena->order.idle(); });
+  }
+  const Status status = tear_down(*arena);
+  if (!status) {
+    const std::lock_guard lock(arena->mutex);
+    arena->close_running = false;
+    return status;
+  }
+  const std::lock_guard lock(mutex_);
+  arenas_.erase(id);
+  return {};
+}
+
+Status Engine::Impl::tear_down(Arena& arena) {
+  const Status unmapped = run_attached(driver_, [&] {
+    return unmap_leftovers(driver_, streams_, arena).and_then([&] {
+      return unmap_resident(driver_, arena, 0);
+    });
+  });
+  RTSWAP_TRY(unmapped);
+  // Nobody else uses the backings of a closing arena without commands.
+  while (!arena.backings.empty()) {
+    Arena::Backing& backing = arena.backings.back();
+    if (backing.address != 0) {
+      RTSWAP_TRY(driver_.unreserve(backing.address, backing.reserved_bytes));
+      backing.address = 0;
+    }
+    if (backing.image != nullptr) RTSWAP_TRY(backing.image->release());
+    arena.backings.pop_back();
+  }
+  return {};
+}
+
+Engine::Engine(driver::Driver& driver, const bank::Bank& bank, EngineListener& listener,
+               EngineOptions options)
+    : impl_(std::make_unique<Impl>(driver, bank, listener, options)) {}
+
+Engine::~Engine() = default;
+
+Status Engine::open_arena(ArenaId arena, const std::string& label) {
+  return impl_->open_arena(arena, label);
+}
+
+Result<Segment> Engine::add_segment(ArenaId arena, Kind kind, uint64_t bytes,
+                                    const std::function<void(uint64_t, uint64_t)>& progress) {
+  return impl_->add_segment(arena, kind, bytes, progress);
+}
+
+void Engine::restore(ArenaId arena, uint32_t first_position, std::vector<uint32_t> chunks) {
+  if (chunks.empty()) return;
+  impl_->submit(arena, RestoreCommand{first_position, std::move(chunks)});
+}
+
+void Engine::evict(ArenaId arena, uint32_t keep_chunks) {
+  impl_->submit(arena, EvictCommand{keep_chunks});
+}
+
+void Engine::mark_used(ArenaId arena) {
+  const ArenaPtr found = impl_->find(arena);
+  if (found == nullptr) return;
+  const std::lock_guard lock(found->mutex);
+  found->state.mark_used();
+}
+
+Result<std::vector<uint32_t>> Engine::resident_chunks(ArenaId arena) {
+  return impl_->resident_chunks(arena);
+}
+
+Status Engine::close_arena(ArenaId arena) { return impl_->close_arena(arena); }
+
+Result<ArenaStats> Engine::stats(ArenaId arena) const {
+  const ArenaPtr found = impl_->find(arena);
+  if (found == nullptr) return no_such_arena(arena);
+  const std::lock_guard lock(found->mutex);
+  return found->state.stats();
+}
+
+}  // namespace rtswap::engine

@@ -1,0 +1,243 @@
+#include "csrc/policy/np_edf.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "csrc/base/check.h"
+
+namespace rtswap::policy {
+namespace {
+
+using Wide = __int128;  // demand over a long horizon exceeds 64 bits
+
+constexpr int64_t kNone_ns = std::numeric_limits<int64_t>::min();
+// Beyond this window length (292 years) nothing is tested.
+constexpr int64_t kLongest_ns = std::numeric_limits<int64_t>::max() / 4;
+// Points visited before the test gives up: reached only within about 1e-7 of full utilisation.
+constexpr int64_t kMostSteps = 2'000'000;
+// Points visited to turn "fails" into "fails first at": beyond, the failure known is reported.
+constexpr int64_t kMostDiagnosisSteps = 20'000;
+// Sums of quotients in long double are exact to far better than this.
+constexpr long double kRounding = 1e-12L;
+
+class Test {
+ public:
+  Test(const std::vector<Demand>& tasks, const NpEdfOptions& options)
+      : tasks_(tasks), options_(options) {}
+
+  NpEdfResult run() {
+    NpEdfResult result;
+    if (tasks_.empty()) {
+      result.schedulable = true;
+      return result;
+    }
+    for (const Demand& task : tasks_) {
+      RTSWAP_CHECK(task.block_ns > 0 && task.deadline_ns > 0 && task.deadline_ns <= task.period_ns,
+                   "a demand outside its range");
+      utilisation_ += static_cast<long double>(task.block_ns) / task.period_ns;
+      first_ns_ = std::min(first_ns_, task.deadline_ns);
+    }
+    result.utilisation = static_cast<double>(utilisation_);
+    result.failure = scan();
+    result.schedulable = !result.failure;
+    if (result.schedulable) {
+      for (const Demand& task : tasks_) result.response_ns.push_back(response(task));
+    }
+    return result;
+  }
+
+ private:
+  // Ranges of t with constant blocking; `excess` is max(F(t) - t) over the check points inside.
+  struct Range {
+    int64_t from_ns = 0;
+    int64_t to_ns = 0;  // exclusive
+    int64_t excess_ns = kNone_ns;
+  };
+
+  std::optional<Failure> scan() {
+    if (utilisation_ > 1 + kRounding)
+      return locate(Failure{Failure::Kind::utilisation, 0, 0, 0, {}}, kLongest_ns);
+    make_ranges();
+    for (Range& range : ranges_) {
+      if (range.to_ns == kNone_ns && !close_last_range(range)) {
+        return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
+      }
+      const int64_t failing_ns = find_excess(range);
+      if (steps_ >= kMostSteps) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
+      if (range.excess_ns > 0) return locate(describe(failing_ns), failing_ns);
+    }
+    return std::nullopt;
+  }
+
+  void make_ranges() {
+    std::vector<int64_t> borders;
+    for (const Demand& task : tasks_) {
+      borders.push_back(task.deadline_ns);  // responses count from here
+      borders.push_back(task.deadline_ns + options_.release_latency_ns);  // blocking drops here
+    }
+    std::sort(borders.begin(), borders.end());
+    borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
+    for (size_t i = 0; i + 1 < borders.size(); ++i) {
+      ranges_.push_back(Range{borders[i], borders[i + 1], kNone_ns});
+    }
+    ranges_.push_back(Range{borders.back(), kNone_ns, kNone_ns});
+  }
+
+  // From here on the left side stays below the line K + U t, so the excess below K - (1 - U) t:
+  // points where that is under an excess already seen need no visit.
+  bool close_last_range(Range& range) {
+    long double line_ns =
+        static_cast<long double>(blocking(range.from_ns)) + options_.release_latency_ns;
+    for (const Demand& task : tasks_) {
+      line_ns += static_cast<long double>(task.block_ns) * (task.period_ns - task.deadline_ns) /
+                 task.period_ns;
+    }
+    const int64_t seen_ns = excess(range.from_ns);
+    range.excess_ns = seen_ns;
+    const long double spare = 1 - utilisation_ - kRounding;
+    if (spare > kRounding) {
+      const long double end = (line_ns - seen_ns) / spare + 1;
+      if (end < static_cast<long double>(kLongest_ns)) {
+        range.to_ns = std::max(range.from_ns + 1, static_cast<int64_t>(std::ceil(end)));
+        return true;
+      }
+    }
+    return close_by_hyperperiod(range);
+  }
+
+  // Full utilisation: the pattern of F(t) - t repeats with the hyperperiod, if U really is <= 1.
+  bool close_by_hyperperiod(Range& range) {
+    Wide hyper = 1;
+    for (const Demand& task : tasks_) {
+      const auto common = std::gcd(static_cast<int64_t>(hyper), task.period_ns);
+      hyper = hyper / common * task.period_ns;
+      if (hyper > kLongest_ns) return false;
+    }
+    Wide work = 0;
+    for (const Demand& task : tasks_) work += hyper / task.period_ns * task.block_ns;
+    if (work > hyper || hyper > kLongest_ns - range.from_ns) return false;
+    range.to_ns = range.from_ns + static_cast<int64_t>(hyper) + 1;
+    return true;
+  }
+
+  // Sets range.excess_ns; returns the t where it is reached.
+  int64_t find_excess(Range& range) {
+    int64_t at_ns = range.from_ns;
+    int64_t t = last_point_before(range.to_ns);
+    while (t >= range.from_ns && ++steps_ < kMostSteps) {
+      const int64_t here = excess(t);
+      if (here > range.excess_ns) {
+        range.excess_ns = here;
+        at_ns = t;
+      }
+      // (F(t) - m, t) holds nothing above m = range.excess_ns; F(t) = here + t.
+      const int64_t jump = t - (range.excess_ns - here);
+      t = jump < t ? last_point_before(jump + 1) : last_point_before(t);
+    }
+    return at_ns;
+  }
+
+  // The latest check point k T + D < t; kNone_ns if there is none.
+  int64_t last_point_before(int64_t t) const {
+    int64_t latest = kNone_ns;
+    for (const Demand& task : tasks_) {
+      if (t <= task.deadline_ns) continue;
+      const int64_t k = (t - 1 - task.deadline_ns) / task.period_ns;
+      latest = std::max(latest, k * task.period_ns + task.deadline_ns);
+    }
+    return latest;
+  }
+
+  int64_t blocking(int64_t t) const {
+    int64_t longest = options_.best_effort_block_ns;
+    for (const Demand& task : tasks_) {
+      if (task.deadline_ns + options_.release_latency_ns > t) {
+        longest = std::max(longest, task.block_ns);
+      }
+    }
+    return longest;
+  }
+
+  Wide demand(int64_t t) const {
+    Wide sum = 0;
+    for (const Demand& task : tasks_) {
+      if (t < task.deadline_ns) continue;
+      sum += static_cast<Wide>(1 + (t - task.deadline_ns) / task.period_ns) * task.block_ns;
+    }
+    return sum;
+  }
+
+  Wide left_side(int64_t t) const { return demand(t) + blocking(t) + options_.release_latency_ns; }
+
+  int64_t excess(int64_t t) const {
+    const Wide value = left_side(t) - t;
+    return value > kLongest_ns ? kLongest_ns : static_cast<int64_t>(value);
+  }
+
+  int64_t response(const Demand& task) const {
+    int64_t worst = kNone_ns;
+    for (const Range& range : ranges_) {
+      if (range.from_ns >= task.deadline_ns) worst = std::max(worst, range.excess_ns);
+    }
+    return task.deadline_ns + worst;
+  }
+
+  // --- diagnosis -------------------------------------------------------------------------------
+
+  Failure describe(int64_t t) const {
+    Failure failure{Failure::Kind::demand, t, 0, 0, {}};
+    failure.demand_ns = excess(t) + t;
+    int64_t longest = options_.best_effort_block_ns;
+    for (size_t i = 0; i < tasks_.size(); ++i) {
+      const Demand& task = tasks_[i];
+      if (t >= task.deadline_ns && (t - task.deadline_ns) % task.period_ns == 0) {
+        failure.missing_task = i;
+      }
+      if (task.deadline_ns + options_.release_latency_ns > t && task.block_ns > longest) {
+        longest = task.block_ns;
+        failure.blocking_task = i;
+      }
+    }
+    return failure;
+  }
+
+  // The first failing instant up to `end_ns`, or `known` when it is not found soon.
+  Failure locate(Failure known, int64_t end_ns) const {
+    int64_t t = first_ns_;
+    for (int64_t step = 0; step < kMostDiagnosisSteps && t <= end_ns; ++step) {
+      if (left_side(t) > t) {
+        Failure first = describe(t);
+        first.kind = known.kind;
+        return first;
+      }
+      t = next_point_after(t);
+    }
+    return known;
+  }
+
+  int64_t next_point_after(int64_t t) const {
+    int64_t next = kLongest_ns;
+    for (const Demand& task : tasks_) {
+      const int64_t k = t < task.deadline_ns ? 0 : (t - task.deadline_ns) / task.period_ns + 1;
+      next = std::min(next, k * task.period_ns + task.deadline_ns);
+    }
+    return next;
+  }
+
+  const std::vector<Demand>& tasks_;
+  const NpEdfOptions options_;
+  std::vector<Range> ranges_;  // ascending
+  long double utilisation_ = 0;
+  int64_t first_ns_ = kLongest_ns;
+  int64_t steps_ = 0;
+};
+
+}  // namespace
+
+NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
+  return Test(tasks, options).run();
+}
+
+}  // namespace rtswap::policy

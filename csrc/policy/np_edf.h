@@ -1,0 +1,65 @@
+// Non-preemptive EDF on one device: will every job of a set of sporadic tasks end by its deadline?
+//
+// The demand test of Jeffay, Stanat, Martel (1991) and George, Rivierre, Spuri (1996) for D <= T,
+// on blocks instead of execution times, in integer ns:
+//
+//   for every t >= min D:   sum_i n_i(t) P_i + B(t) + latency <= t
+//   n_i(t) = max(0, 1 + floor((t - D_i) / T_i)),   B(t) = max{ P_k : D_k + latency > t; best effort
+//   }
+//
+// Blocking is full (P, not P - 1): a release may be seen just after a start of the same tick. It is
+// necessary and sufficient for that clock when latency and best-effort block are 0.
+// Response of task j: D_j + max over t >= D_j of (left side - t).
+//
+// Not every t is visited: within a range of constant B the left side F only grows, so F(t) - t
+// cannot exceed a known value m anywhere in (F(t) - m, t). Scanning downwards in such jumps is QPA
+// (Zhang, Burns 2009) turned from a yes-or-no test into one that finds the maximum.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace rtswap::policy {
+
+struct Demand {
+  int64_t period_ns = 0;    // minimum distance of releases, > 0
+  int64_t deadline_ns = 0;  // 0 < deadline <= period
+  int64_t block_ns = 0;     // P, > 0
+};
+
+struct NpEdfOptions {
+  // Longest block of best-effort work that may have just begun when a job is released.
+  int64_t best_effort_block_ns = 0;
+  // Longest time from a release until the arbiter sees it.
+  int64_t release_latency_ns = 0;
+};
+
+// The first instant at which demand exceeds supply.
+struct Failure {
+  enum class Kind : uint8_t {
+    demand,       // at t_ns
+    utilisation,  // sum P/T > 1: any deadline is missed in the end
+    unbounded,    // sum P/T is so close to 1 that the test has no end worth waiting for
+  };
+  Kind kind = Kind::demand;
+  int64_t t_ns = 0;                     // window length, demand only
+  int64_t demand_ns = 0;                // left side at t, demand only
+  size_t missing_task = 0;              // its deadline ends the window
+  std::optional<size_t> blocking_task;  // the later-deadline block inside; none: demand alone, or
+                                        // the best-effort block
+};
+
+struct NpEdfResult {
+  bool schedulable = false;
+  double utilisation = 0;
+  std::vector<int64_t> response_ns;  // one per task when schedulable
+  std::optional<Failure> failure;    // otherwise
+};
+
+// REQUIRES: the ranges above. An empty set is schedulable.
+NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options);
+
+}  // namespace rtswap::policy

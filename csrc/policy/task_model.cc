@@ -1,0 +1,51 @@
+#include "csrc/policy/task_model.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace rtswap::policy {
+namespace {
+
+constexpr int64_t kForever_ns = std::numeric_limits<int64_t>::max();
+
+// Saturates instead of wrapping: "forever" stays "forever".
+int64_t add(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? kForever_ns : sum;
+}
+
+// Rounded up: a promise never profits from rounding.
+int64_t copy_ns(uint64_t bytes, uint64_t bytes_per_s) {
+  if (bytes == 0) return 0;
+  if (bytes_per_s == 0) return kForever_ns;
+  const auto ns =
+      (static_cast<unsigned __int128>(bytes) * 1'000'000'000u + bytes_per_s - 1) / bytes_per_s;
+  return ns > static_cast<unsigned __int128>(kForever_ns) ? kForever_ns : static_cast<int64_t>(ns);
+}
+
+}  // namespace
+
+int64_t load_ns(const LinkModel& link, uint32_t chunks) {
+  return add(copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s),
+             chunks * link.chunk_cost_ns);
+}
+
+int64_t write_back_ns(const LinkModel& link, uint32_t chunks) {
+  const uint64_t bytes_per_s =
+      link.evict_bytes_per_s != 0 ? link.evict_bytes_per_s : link.restore_bytes_per_s;
+  return copy_ns(chunks * link.chunk_bytes, bytes_per_s);
+}
+
+int64_t block_ns(const LinkModel& link, int64_t wcet_ns, uint32_t missing_chunks,
+                 uint32_t write_back_chunks) {
+  const int64_t run = add(wcet_ns, link.overhead_ns);
+  if (missing_chunks == 0) return run;
+  const uint32_t stray_write_back = std::min(link.prefetch_chunks, write_back_chunks);
+  int64_t block = add(run, link.overhead_ns);
+  block = add(block, load_ns(link, link.prefetch_chunks));
+  block = add(block, write_back_ns(link, stray_write_back));
+  block = add(block, load_ns(link, missing_chunks));
+  return add(block, write_back_ns(link, write_back_chunks));
+}
+
+}  // namespace rtswap::policy

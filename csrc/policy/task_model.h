@@ -1,0 +1,50 @@
+// What the schedulability test knows about tasks and the link, and the one number it charges for a
+// job: its block, the time from taking the GPU to giving it back.
+//
+// Units: `_ns` durations, memory in whole chunks of the device's bank. Pure values; any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace rtswap::policy {
+
+// Names one arena within a test. Tasks with equal keys share its memory.
+using ArenaKey = uint64_t;
+
+struct TaskModel {
+  std::string name;         // for messages
+  int64_t period_ns = 0;    // minimum distance of releases; > 0 for tasks under test
+  int64_t deadline_ns = 0;  // relative; 0 < deadline <= period
+  int64_t wcet_ns = 0;      // execution alone, all memory resident
+  ArenaKey arena = 0;
+  uint32_t arena_chunks = 0;
+  uint32_t mutable_chunks = 0;  // of these, copied out when they are evicted
+  bool resident = false;        // the user wants it never evicted
+};
+
+// The worst the memory path does. All copies of one device share one link.
+struct LinkModel {
+  uint64_t restore_bytes_per_s = 0;  // 0: unknown, no restore can be promised
+  uint64_t evict_bytes_per_s = 0;    // 0: taken as restore_bytes_per_s
+  uint64_t chunk_bytes = 0;
+  int64_t chunk_cost_ns = 0;     // map, set up a copy and unmap, per chunk
+  int64_t overhead_ns = 0;       // one round trip between arbiter and client
+  uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU
+};
+
+// Time to restore `chunks`: copy plus the per-chunk cost, which covers unmapping their victims.
+// INT64_MAX when the bandwidth is unknown and chunks > 0.
+int64_t load_ns(const LinkModel& link, uint32_t chunks);
+
+// Time to copy `chunks` of mutable memory out before their chunks can change hands.
+int64_t write_back_ns(const LinkModel& link, uint32_t chunks);
+
+// GPU time the test charges for one job of which `missing_chunks` may have to be restored first, at
+// most `write_back_chunks` of whose victims are mutable. Every job pays one round trip (job done to
+// next run); one with a restore also pays a second (revoke to grant) and a stray prefetch that is
+// in flight. INT64_MAX when a restore is needed and the bandwidth is unknown.
+int64_t block_ns(const LinkModel& link, int64_t wcet_ns, uint32_t missing_chunks,
+                 uint32_t write_back_chunks);
+
+}  // namespace rtswap::policy

@@ -1,0 +1,54 @@
+// One process's connection to its arbiter: in-process (csrc/client/embedded.h) or gRPC
+// (csrc/rpc/grpc_link.h). Messages arrive in the order they were sent, in both directions.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "csrc/base/result.h"
+#include "csrc/base/unique_fd.h"
+#include "csrc/protocol/messages.h"
+#include "csrc/protocol/snapshot.h"
+
+namespace rtswap::protocol {
+
+// What a link tells its owner. All calls come from one thread of the link, never from within
+// send(), and must not block for long: the next message waits behind them.
+class LinkReceiver {
+ public:
+  virtual ~LinkReceiver() = default;
+  virtual void on_message(ArbiterMessage message) = 0;
+  // The link is gone; no further call follows. The arbiter may be back later on a new link.
+  virtual void on_lost(const Error& error) = 0;
+};
+
+class Link {
+ public:
+  virtual ~Link() = default;  // joins the link's threads; no receiver call after that
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  // Starts delivering to `receiver`, which outlives the link. Called once.
+  virtual Status start(LinkReceiver& receiver) = 0;
+
+  // Queues one message; never blocks. `daemon_unavailable` once the link is lost.
+  virtual Status send(ClientMessage message) = 0;
+
+  // The arbiter's view of all sessions. Blocks for at most `limit_ns`; not from a receiver call.
+  virtual Result<Snapshot> snapshot(int64_t limit_ns) = 0;
+
+  // The bank's chunks of one device as descriptors, index = ChunkId. Blocks (a second socket);
+  // called after Welcome, not from a receiver call.
+  virtual Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device) = 0;
+
+  // Gives copies of the descriptors back to an arbiter that restarted and asks for them; before
+  // Hello on a new link. `fds` stay the caller's. Does nothing when the arbiter has its chunks.
+  virtual Status offer_chunks(const std::string& bank_id, const std::string& device_uuid,
+                              uint64_t chunk_bytes, const std::vector<int>& fds) = 0;
+
+ protected:
+  Link() = default;
+};
+
+}  // namespace rtswap::protocol

@@ -1,0 +1,46 @@
+// The session as Python holds it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <utility>
+
+#include "csrc/client/session.h"
+
+namespace rtswap::python {
+
+class SessionObject {
+ public:
+  explicit SessionObject(std::shared_ptr<client::Session> session) : session_(std::move(session)) {}
+  client::Session* operator->() const { return session_.get(); }
+  const std::shared_ptr<client::Session>& shared() const { return session_; }
+
+ private:
+  std::shared_ptr<client::Session> session_;
+};
+
+class TaskObject {
+ public:
+  explicit TaskObject(std::shared_ptr<client::Task> task) : task_(std::move(task)) {}
+  client::Task* operator->() const { return task_.get(); }
+
+ private:
+  std::shared_ptr<client::Task> task_;
+};
+
+class JobObject {
+ public:
+  explicit JobObject(std::shared_ptr<client::Job> job) : job_(std::move(job)) {}
+  client::Job* operator->() const { return job_.get(); }
+
+ private:
+  std::shared_ptr<client::Job> job_;
+};
+
+// Adds Session, Segment (and what they return) to the extension.
+void bind_session(pybind11::module_& module);
+// Adds Task and Job.
+void bind_tasks(pybind11::module_& module);
+
+}  // namespace rtswap::python

@@ -1,0 +1,131 @@
+#include "csrc/python/simulation.h"
+
+
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "csrc/python/errors.h"
+#include "csrc/simulation/simulation.h"
+
+namespace py = pybind11;
+using py::literals::operator""_a;
+
+namespace rtswap::python {
+namespace {
+
+using simulation::SimConfig;
+using simulation::SimReport;
+using simulation::SimTask;
+using simulation::SimTaskReport;
+
+// Fields of a dict by name; what is left over was misspelt.
+class Fields {
+ public:
+  explicit Fields(const py::dict& values) : left_(values.attr("copy")()) {}
+
+  template <class T>
+  Fields& take(const char* name, T& field) {
+    if (left_.contains(name)) field = left_.attr("pop")(name).template cast<T>();
+    return *this;
+  }
+
+  void expect_none_left(const std::string& what) const {
+    if (left_.empty()) return;
+    raise({ErrorCode::invalid_argument, "simulate(): a " + what + " has no field " +
+                                            py::repr(py::list(left_)).cast<std::string>() + "."});
+  }
+
+ private:
+  py::dict left_;
+};
+
+SimConfig config_of(const py::dict& values) {
+  SimConfig config;
+  std::string discipline = "edf";
+  Fields fields(values);
+  fields.take("chunk_bytes", config.chunk_bytes)
+      .take("chunk_count", config.chunk_count)
+      .take("bytes_per_s", config.bytes_per_s)
+      .take("chunk_cost_ns", config.chunk_cost_ns)
+      .take("latency_min_ns", config.latency_min_ns)
+      .take("latency_max_ns", config.latency_max_ns)
+      .take("discipline", discipline)
+      .take("seed", config.seed)
+      .take("first_release_ns", config.first_release_ns)
+      .take("horizon_ns", config.horizon_ns)
+      .take("keep_trace", config.keep_trace)
+      .expect_none_left("configuration");
+  if (discipline != "edf" && discipline != "request-order") {
+    raise({ErrorCode::invalid_argument,
+           "simulate(): discipline is 'edf' or 'request-order', not '" + discipline + "'."});
+  }
+  config.discipline =
+      discipline == "edf" ? arbiter::Discipline::edf : arbiter::Discipline::request_order;
+  return config;
+}
+
+SimTask task_of(const py::dict& values) {
+  SimTask task;
+  Fields fields(values);
+  fields.take("name", task.name)
+      .take("period_ns", task.period_ns)
+      .take("deadline_ns", task.deadline_ns)
+      .take("wcet_ns", task.wcet_ns)
+      .take("execution_min_ns", task.execution_min_ns)
+      .take("execution_max_ns", task.execution_max_ns)
+      .take("spacing_ns", task.spacing_ns)
+      .take("jitter_ns", task.jitter_ns)
+      .take("offset_ns", task.offset_ns)
+      .take("arena_chunks", task.arena_chunks)
+      .take("mutable_chunks", task.mutable_chunks)
+      .take("resident", task.resident)
+      .take("late_run", task.late_run)
+      .take("best_effort_if_refused", task.best_effort_if_refused)
+      .expect_none_left("task");
+  return task;
+}
+
+py::dict to_python(const SimTaskReport& task) {
+  return py::dict("name"_a = task.name, "state"_a = protocol::to_string(task.verdict.state),
+                  "reason"_a = task.verdict.reason.message, "block_ns"_a = task.verdict.block_ns,
+                  "released"_a = task.released, "met"_a = task.met, "missed"_a = task.missed,
+                  "dropped"_a = task.dropped, "response_min_ns"_a = task.response_min_ns,
+                  "response_median_ns"_a = task.response_median_ns,
+                  "response_max_ns"_a = task.response_max_ns,
+                  "response_bound_ns"_a = task.response_bound_ns,
+                  "restored_bytes"_a = task.restored_bytes, "evicted_bytes"_a = task.evicted_bytes);
+}
+
+py::dict to_python(const arbiter::Trace& event) {
+  return py::dict("kind"_a = arbiter::to_string(event.kind), "at_ns"_a = event.at_ns,
+                  "device"_a = event.device, "task"_a = event.task, "job"_a = event.job,
+                  "bytes"_a = event.bytes, "release_ns"_a = event.release_ns,
+                  "deadline_ns"_a = event.deadline_ns, "detail"_a = event.detail);
+}
+
+py::dict simulate(const py::dict& config_values, const py::list& task_values) {
+  const SimConfig config = config_of(config_values);
+  std::vector<SimTask> tasks;
+  for (const py::handle values : task_values) tasks.push_back(task_of(values.cast<py::dict>()));
+  const SimReport report = [&] {
+    py::gil_scoped_release unlocked;
+    return simulation::run(config, tasks);
+  }();
+  py::list task_reports;
+  for (const SimTaskReport& task : report.tasks) task_reports.append(to_python(task));
+  py::list trace;
+  for (const arbiter::Trace& event : report.trace) trace.append(to_python(event));
+  return py::dict("tasks"_a = task_reports, "trace"_a = trace,
+                  "violations"_a = py::cast(report.violations), "steps"_a = report.steps,
+                  "ended_ns"_a = report.ended_ns);
+}
+
+}  // namespace
+
+void bind_simulation(py::module_& module) {
+  module.def("simulate", &simulate, py::arg("config"), py::arg("tasks"));
+}
+
+}  // namespace rtswap::python

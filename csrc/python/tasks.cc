@@ -1,0 +1,111 @@
+#include <pybind11/stl.h>
+
+#include <optional>
+
+#include "csrc/python/errors.h"
+#include "csrc/python/session_object.h"
+#include "csrc/python/values.h"
+#include "csrc/python/waiting.h"
+
+namespace py = pybind11;
+
+namespace rtswap::python {
+namespace {
+
+using client::Verdict;
+
+// Waits in slices for the verdict on a request whose first slice was spent in `first`.
+py::dict wait_for_verdict(TaskObject& task, int64_t limit_ns, Result<Verdict> answer) {
+  const auto pending = [&] {
+    return !answer.has_value() && answer.error().code == ErrorCode::timed_out;
+  };
+  if (pending()) {
+    wait_in_slices(limit_ns, [&](int64_t slice_ns) {
+      answer = task->wait_verdict(slice_ns);
+      return !pending();
+    });
+  }
+  const Verdict verdict = take(std::move(answer));
+  if (verdict.request_refused) raise(verdict.reason);
+  return to_python(verdict);
+}
+
+template <class Request>
+Result<Verdict> first_slice(int64_t limit_ns, Request&& request) {
+  py::gil_scoped_release unlocked;
+  return request(limit_ns < 0 ? kSliceNs : std::min(limit_ns, kSliceNs));
+}
+
+py::dict wait_verdict(TaskObject& task, int64_t limit_ns) {
+  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
+                            return task->wait_verdict(slice_ns);
+                          }));
+}
+
+py::dict update(TaskObject& task, int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns,
+                int64_t limit_ns) {
+  const client::Timing timing{
+      .period_ns = period_ns, .deadline_ns = deadline_ns, .wcet_ns = wcet_ns};
+  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
+                            return task->update(timing, slice_ns);
+                          }));
+}
+
+py::dict resume(TaskObject& task, int64_t limit_ns) {
+  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
+                            return task->resume(slice_ns);
+                          }));
+}
+
+bool wait_job(JobObject& job, int64_t limit_ns) {
+  std::optional<Error> failure;
+  const bool started = wait_in_slices(limit_ns, [&](int64_t slice_ns) {
+    const Result<bool> answer = job->wait(slice_ns);
+    if (!answer.has_value()) {
+      failure = answer.error();
+      return true;
+    }
+    return *answer;
+  });
+  if (failure) raise(*failure);
+  return started;
+}
+
+void end_job(JobObject& job, const std::vector<uint64_t>& streams) {
+  std::vector<driver::StreamHandle> handles;
+  handles.reserve(streams.size());
+  for (const uint64_t stream : streams) handles.push_back(driver::StreamHandle{stream});
+  take_unlocked([&] { return job->end(handles); });
+}
+
+}  // namespace
+
+void bind_tasks(py::module_& module) {
+  py::class_<JobObject>(module, "Job")
+      .def("wait", &wait_job, py::arg("limit_ns"))
+      .def("ready_descriptor", [](JobObject& self) { return self->ready_descriptor(); })
+      .def("cancel",
+           [](JobObject& self) {
+             py::gil_scoped_release unlocked;
+             self->cancel();
+           })
+      .def("end", &end_job, py::arg("streams"))
+      .def("info", [](JobObject& self) { return to_python(self->info()); });
+
+  py::class_<TaskObject>(module, "Task")
+      .def_property_readonly("name", [](TaskObject& self) { return self->name(); })
+      .def("verdict", [](TaskObject& self) { return to_python(self->verdict()); })
+      .def("wait_verdict", &wait_verdict, py::arg("limit_ns"))
+      .def("update", &update, py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"),
+           py::arg("limit_ns"))
+      .def("pause", [](TaskObject& self) { take_unlocked([&] { return self->pause(); }); })
+      .def("resume", &resume, py::arg("limit_ns"))
+      .def("release",
+           [](TaskObject& self, int64_t release_ns, bool exclusive) {
+             return JobObject(take_unlocked([&] { return self->release(release_ns, exclusive); }));
+           },
+           py::arg("release_ns"), py::arg("exclusive"))
+      .def("close", [](TaskObject& self) { take_unlocked([&] { return self->close(); }); });
+}
+
+}  // namespace rtswap::python

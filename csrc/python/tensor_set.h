@@ -1,0 +1,130 @@
+// The tensors of one registration, moved as a set: grouped by the storage they share, packed into
+// segments of an arena, closed between jobs, and given ordinary memory again at the end.
+//
+//   plan (constructor) -> place + fill per kind -> commit -> open/close ... -> release
+//
+// Nothing of the model changes before commit, so that a refused registration leaves it as it was.
+//
+// LibTorch only; part of the one translation unit that depends on torch's ABI. Threads: all calls
+// with the GIL held; bulk copies release it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Storage.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "csrc/engine/engine.h"
+
+namespace rtswap::python {
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+  engine::Kind kind = engine::Kind::read_only;
+};
+
+// A place in Python that must keep holding the same tensor: `holder[key] is tensor`.
+struct Watch {
+  std::string name;
+  pybind11::dict holder;
+  pybind11::object key;
+  pybind11::object tensor;
+};
+
+class TensorSet {
+ public:
+  // `device`: where jobs compute; `owner` names the task in messages. Errors (as Python exceptions):
+  // unsupported (meta, sparse, quantised, opaque, another device), invalid_argument (memory that
+  // torch does not own, already declared, device mismatch).
+  TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner);
+  TensorSet(const TensorSet&) = delete;
+  TensorSet& operator=(const TensorSet&) = delete;
+
+  // Bytes that the storages of one kind need, 512-byte packed; 0: none.
+  uint64_t bytes(engine::Kind kind) const;
+  size_t storage_count() const { return extents_.size(); }
+  // Tensors that torch knows to share memory with something outside this set and that the move
+  // to another device leaves behind.
+  std::vector<std::string> left_behind() const;
+
+  // Gives the storages of this kind their addresses and copies their bytes into the host image.
+  // REQUIRES: segment.bytes >= bytes(kind).
+  void fill(engine::Kind kind, const engine::Segment& segment);
+
+  // Moves the tensors. `arena` (may be null) is kept alive by every storage that points into it.
+  // REQUIRES: fill for each kind with bytes. Storages are open afterwards.
+  void commit(std::shared_ptr<void> arena);
+
+  void watch(std::vector<Watch> watches) { watches_ = std::move(watches); }
+  // Names of tensors that no longer lie in the arena, or that their module replaced.
+  std::vector<std::string> escaped() const;
+
+  void open();
+  void close(const std::string& message);
+
+  // Remembers the version counters of read_only storages; save_changed writes those that changed
+  // since to the host image, which eviction takes for the truth, and tells how many bytes. Tensors
+  // without counters (inference mode) are always saved. REQUIRES: a grant, storages open.
+  void note_versions();
+  uint64_t save_changed();
+
+  // The bytes of mutable storages as they are now. REQUIRES: a grant, storages open.
+  std::vector<at::Tensor> copy_mutable() const;
+  // Puts such a copy back. REQUIRES: a grant, storages open.
+  void assign_mutable(const std::vector<at::Tensor>& bytes);
+
+  // Gives every tensor ordinary memory where it came from (CPU, or the GPU) and opens it.
+  // `mutable_from_device`: read mutable bytes at their device address (REQUIRES: a grant), else
+  // from the host image. Escaped tensors are left alone.
+  void release(bool mutable_from_device);
+
+ private:
+  // The used part of one storage, moved as a whole.
+  struct Extent {
+    c10::Storage source;     // before commit: where the bytes are
+    c10::Storage home;       // after commit: lies in the arena
+    uint64_t begin_bytes = 0;  // of the used part within `source`
+    uint64_t bytes = 0;
+    uint64_t offset_bytes = 0;  // within the segment
+    engine::Kind kind = engine::Kind::read_only;
+    std::vector<size_t> members;  // indices into tensors_
+    std::byte* host = nullptr;
+    void* address = nullptr;
+    c10::Device origin;
+    int64_t version = 0;  // sum over the members, as of note_versions
+    bool partial = false;  // other parts of `source` stay where they are
+    bool resizable = false;
+
+    explicit Extent(c10::Storage storage)
+        : source(std::move(storage)), origin(source.device()) {}
+  };
+
+  void add(size_t index);
+  int64_t version(const Extent& extent) const;  // < 0: unknown
+  void choose_parts();
+  void pack();
+  void move_in_place(Extent& extent, std::shared_ptr<void> arena);
+  void move_to_new_storage(Extent& extent, std::shared_ptr<void> arena);
+  void release_one(Extent& extent, bool mutable_from_device);
+  void point_members_at(Extent& extent, const c10::Storage& storage, int64_t shift_bytes);
+
+  std::vector<NamedTensor> tensors_;
+  std::vector<Extent> extents_;
+  std::unordered_map<const c10::StorageImpl*, size_t> by_storage_;
+  std::vector<Watch> watches_;
+  c10::Device device_;
+  std::string owner_;
+  uint64_t bytes_[3] = {0, 0, 0};  // by Kind
+  bool committed_ = false;
+};
+
+// Adds TensorSet to the extension.
+void bind_tensors(pybind11::module_& module);
+
+}  // namespace rtswap::python

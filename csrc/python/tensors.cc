@@ -1,0 +1,430 @@
+// The part of rtswap that knows LibTorch. One translation unit, so that building it for another
+// torch stays cheap.
+#include <ATen/Functions.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
+
+#include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
+
+#include "csrc/base/check.h"
+#include "csrc/base/units.h"
+#include "csrc/python/errors.h"
+#include "csrc/python/session_object.h"
+#include "csrc/python/storage_gate.h"
+#include "csrc/python/tensor_set.h"
+
+namespace py = pybind11;
+
+namespace rtswap::python {
+namespace {
+
+using engine::Kind;
+
+// torch aligns its own allocations to 512 bytes on CUDA; kernels choose vector widths by it.
+constexpr uint64_t kAlignmentBytes = 512;
+
+// What a storage over an arena owns: the arena itself, and whose it is, for messages.
+struct Lease {
+  std::shared_ptr<void> arena;
+  std::string owner;
+};
+void drop_lease(void* lease) { delete static_cast<Lease*>(lease); }
+
+c10::DataPtr lease_address(void* address, c10::Device device, std::shared_ptr<void> arena,
+                           const std::string& owner) {
+  return {address, new Lease{std::move(arena), owner}, &drop_lease, device};
+}
+
+size_t kind_index(Kind kind) { return static_cast<size_t>(kind); }
+
+// A tensor of bytes over memory that outlives it.
+at::Tensor bytes_at(void* address, uint64_t bytes, c10::Device device) {
+  return at::for_blob(address, {static_cast<int64_t>(bytes)})
+      .options(at::TensorOptions().dtype(at::kByte).device(device))
+      .target_device(device)
+      .make_tensor();
+}
+
+void copy_bytes(void* to, c10::Device to_device, void* from, c10::Device from_device,
+                uint64_t bytes) {
+  py::gil_scoped_release unlocked;
+  if (to_device.is_cpu() && from_device.is_cpu()) {
+    std::memcpy(to, from, bytes);
+  } else {
+    bytes_at(to, bytes, to_device).copy_(bytes_at(from, bytes, from_device));
+  }
+}
+
+// The same tensor (type, sizes, strides) over another storage.
+at::Tensor over(const c10::Storage& storage, const at::Tensor& like, int64_t offset_elements) {
+  const auto options = like.options().device(storage.device());
+  auto tensor = at::detail::make_tensor<c10::TensorImpl>(
+      c10::Storage(storage), c10::DispatchKeySet(options.computeDispatchKey()), like.dtype());
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides(),
+                                                      offset_elements);
+  return tensor;
+}
+
+// Byte range [first, second) of its storage that a tensor can touch. REQUIRES: numel > 0.
+std::pair<uint64_t, uint64_t> reach(const at::Tensor& tensor) {
+  int64_t last = tensor.storage_offset();
+  for (int64_t dim = 0; dim < tensor.dim(); ++dim) {
+    last += (tensor.size(dim) - 1) * tensor.stride(dim);
+  }
+  const auto item = static_cast<uint64_t>(tensor.itemsize());
+  return {static_cast<uint64_t>(tensor.storage_offset()) * item,
+          static_cast<uint64_t>(last + 1) * item};
+}
+
+[[noreturn]] void refuse(ErrorCode code, const std::string& name, const std::string& why) {
+  raise(Error{code, "'" + name + "' cannot be made swappable: " + why});
+}
+
+void check_type(const NamedTensor& entry, c10::Device device) {
+  const at::Tensor& tensor = entry.tensor;
+  if (tensor.is_meta()) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "it is on the meta device and has no bytes. Give it memory first (module.to_empty and "
+           "load its weights).");
+  }
+  if (tensor.layout() != at::kStrided) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "its layout is opaque to torch's storages (sparse or mkldnn). Only dense strided "
+           "tensors have memory that can be moved.");
+  }
+  if (tensor.is_quantized()) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "it is a quantised tensor. Use quantisation that keeps plain integer tensors "
+           "(torchao), or leave this module out.");
+  }
+  if (tensor.is_conj() || tensor.is_neg()) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "it is a lazy conjugate or negative view. Call resolve_conj()/resolve_neg() first.");
+  }
+  if (!tensor.has_storage()) {
+    refuse(ErrorCode::unsupported, entry.name, "its type has no storage of its own.");
+  }
+  const bool here = tensor.device() == device;
+  if (!here && !tensor.device().is_cpu()) {
+    refuse(ErrorCode::invalid_argument, entry.name,
+           "it is on " + tensor.device().str() + ", the task computes on " + device.str() +
+               ". Move it there or to the CPU first.");
+  }
+}
+
+void check_memory(const NamedTensor& entry) {
+  c10::StorageImpl& storage = *entry.tensor.storage().unsafeGetStorageImpl();
+  c10::DataPtr& pointer = storage._mutable_data_ptr_no_checks();
+  if (pointer.get_deleter() == &drop_lease) {
+    refuse(ErrorCode::invalid_argument, entry.name,
+           "it already belongs to " + static_cast<Lease*>(pointer.get_context())->owner +
+               ". Several release patterns on one model: task.share(name=...).");
+  }
+  if (pointer.get() == nullptr) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "its storage has no memory (a wrapper subclass, or freed by resize_(0)).");
+  }
+  if (pointer.get_context() == nullptr) {
+    refuse(ErrorCode::invalid_argument, entry.name,
+           "torch does not own its memory (from_blob without a deleter), so others may keep a "
+           "pointer to it. Clone it first.");
+  }
+}
+
+}  // namespace
+
+TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner)
+    : tensors_(std::move(tensors)), device_(device), owner_(std::move(owner)) {
+  for (size_t index = 0; index < tensors_.size(); ++index) add(index);
+  choose_parts();
+  pack();
+}
+
+void TensorSet::add(size_t index) {
+  const NamedTensor& entry = tensors_[index];
+  check_type(entry, device_);
+  if (entry.tensor.numel() == 0) return;
+  check_memory(entry);
+  const c10::Storage& storage = entry.tensor.storage();
+  const auto [found, is_new] =
+      by_storage_.try_emplace(storage.unsafeGetStorageImpl(), extents_.size());
+  if (is_new) {
+    extents_.emplace_back(storage);
+    extents_.back().kind = entry.kind;
+  }
+  Extent& extent = extents_[found->second];
+  extent.members.push_back(index);
+  // Memory that one view writes to must be written back whole; only agreement keeps it scratch.
+  if (extent.kind != entry.kind) extent.kind = Kind::mutable_state;
+}
+
+// A small weight that is a view of a large checkpoint tensor must not drag all of it along.
+void TensorSet::choose_parts() {
+  for (Extent& extent : extents_) {
+    uint64_t first = UINT64_MAX;
+    uint64_t last = 0;
+    for (const size_t member : extent.members) {
+      const auto [begin, end] = reach(tensors_[member].tensor);
+      first = std::min(first, begin);
+      last = std::max(last, end);
+    }
+    const uint64_t whole = extent.source.nbytes();
+    extent.resizable = extent.source.resizable();
+    extent.partial = whole > 2 * (last - first);
+    extent.begin_bytes = extent.partial ? first / kAlignmentBytes * kAlignmentBytes : 0;
+    extent.bytes = extent.partial ? last - extent.begin_bytes : whole;
+  }
+}
+
+void TensorSet::pack() {
+  for (Extent& extent : extents_) {
+    uint64_t& used = bytes_[kind_index(extent.kind)];
+    extent.offset_bytes = used;
+    used += round_up(extent.bytes, kAlignmentBytes);
+  }
+}
+
+uint64_t TensorSet::bytes(Kind kind) const { return bytes_[kind_index(kind)]; }
+
+std::vector<std::string> TensorSet::left_behind() const {
+  std::vector<std::string> names;
+  for (const Extent& extent : extents_) {
+    if (extent.origin == device_ && !extent.partial) continue;
+    std::vector<const c10::TensorImpl*> known;
+    for (const size_t member : extent.members) {
+      known.push_back(tensors_[member].tensor.unsafeGetTensorImpl());
+    }
+    std::sort(known.begin(), known.end());
+    known.erase(std::unique(known.begin(), known.end()), known.end());
+    // One reference is this set's own; one may belong to the Python object of the storage.
+    const c10::StorageImpl& storage = *extent.source.unsafeGetStorageImpl();
+    const size_t own = 1 + (storage.pyobj_slot()->load_pyobj() != nullptr ? 1 : 0);
+    if (extent.source.use_count() > known.size() + own) {
+      names.push_back(tensors_[extent.members.front()].name);
+    }
+  }
+  return names;
+}
+
+void TensorSet::fill(Kind kind, const engine::Segment& segment) {
+  RTSWAP_CHECK(segment.bytes >= bytes(kind), owner_);
+  for (Extent& extent : extents_) {
+    if (extent.kind != kind) continue;
+    extent.address = reinterpret_cast<void*>(segment.address + extent.offset_bytes);
+    if (segment.host == nullptr) continue;  // scratch
+    extent.host = segment.host + extent.offset_bytes;
+    auto* from = static_cast<std::byte*>(address_of(*extent.source.unsafeGetStorageImpl()));
+    copy_bytes(extent.host, c10::Device(c10::kCPU), from + extent.begin_bytes, extent.origin,
+               extent.bytes);
+  }
+}
+
+void TensorSet::commit(std::shared_ptr<void> arena) {
+  RTSWAP_CHECK(!committed_, owner_);
+  for (Extent& extent : extents_) {
+    RTSWAP_CHECK(extent.address != nullptr, owner_);
+    if (extent.origin == device_ && !extent.partial) {
+      move_in_place(extent, arena);
+    } else {
+      move_to_new_storage(extent, arena);
+    }
+  }
+  committed_ = true;
+}
+
+// The StorageImpl stays, so every alias moves with it, known to us or not.
+void TensorSet::move_in_place(Extent& extent, std::shared_ptr<void> arena) {
+  extent.home = extent.source;
+  c10::StorageImpl& storage = *extent.home.unsafeGetStorageImpl();
+  storage.set_data_ptr(lease_address(extent.address, device_, std::move(arena), owner_));
+  storage.set_resizable(false);
+  extent.source = {};
+}
+
+// Another device (a CPU tensor cannot become a CUDA tensor by its pointer: dispatch keys) or a part
+// of a large storage: the tensors of the set get a storage of their own; identity is kept.
+void TensorSet::move_to_new_storage(Extent& extent, std::shared_ptr<void> arena) {
+  extent.home = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), extent.bytes,
+      lease_address(extent.address, device_, std::move(arena), owner_), /*allocator=*/nullptr,
+      /*resizable=*/false));
+  point_members_at(extent, extent.home, -static_cast<int64_t>(extent.begin_bytes));
+  extent.source = {};
+}
+
+void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage,
+                                 int64_t shift_bytes) {
+  for (const size_t member : extent.members) {
+    at::Tensor& tensor = tensors_[member].tensor;
+    const int64_t offset =
+        tensor.storage_offset() + shift_bytes / static_cast<int64_t>(tensor.itemsize());
+    tensor.set_data(over(storage, tensor, offset));
+  }
+}
+
+std::vector<std::string> TensorSet::escaped() const {
+  std::vector<std::string> names;
+  for (const Watch& watch : watches_) {
+    PyObject* now = PyDict_GetItemWithError(watch.holder.ptr(), watch.key.ptr());
+    if (now == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
+    if (now != watch.tensor.ptr()) names.push_back(watch.name);
+  }
+  for (const Extent& extent : extents_) {
+    c10::StorageImpl* home = extent.home.unsafeGetStorageImpl();
+    const bool moved = address_of(*home) != extent.address;
+    for (const size_t member : extent.members) {
+      const NamedTensor& entry = tensors_[member];
+      const c10::TensorImpl* impl = entry.tensor.unsafeGetTensorImpl();
+      if (!moved && impl->unsafe_storage().unsafeGetStorageImpl() == home) continue;
+      if (std::find(names.begin(), names.end(), entry.name) == names.end()) {
+        names.push_back(entry.name);
+      }
+    }
+  }
+  return names;
+}
+
+void TensorSet::open() {
+  for (Extent& extent : extents_) open_storage(*extent.home.unsafeGetStorageImpl());
+}
+
+void TensorSet::close(const std::string& message) {
+  for (Extent& extent : extents_) close_storage(*extent.home.unsafeGetStorageImpl(), message);
+}
+
+int64_t TensorSet::version(const Extent& extent) const {
+  int64_t sum = 0;
+  for (const size_t member : extent.members) {
+    const at::Tensor& tensor = tensors_[member].tensor;
+    if (tensor.is_inference()) return -1;
+    sum += static_cast<int64_t>(tensor._version());
+  }
+  return sum;
+}
+
+void TensorSet::note_versions() {
+  for (Extent& extent : extents_) {
+    if (extent.kind == Kind::read_only) extent.version = version(extent);
+  }
+}
+
+uint64_t TensorSet::save_changed() {
+  uint64_t saved = 0;
+  for (Extent& extent : extents_) {
+    if (extent.kind != Kind::read_only) continue;
+    const int64_t now = version(extent);
+    if (now >= 0 && now == extent.version) continue;
+    copy_bytes(extent.host, c10::Device(c10::kCPU), extent.address, device_, extent.bytes);
+    saved += extent.bytes;
+  }
+  return saved;
+}
+
+std::vector<at::Tensor> TensorSet::copy_mutable() const {
+  std::vector<at::Tensor> copies;
+  for (const Extent& extent : extents_) {
+    if (extent.kind != Kind::mutable_state) continue;
+    copies.push_back(bytes_at(extent.address, extent.bytes, device_).clone());
+  }
+  return copies;
+}
+
+void TensorSet::assign_mutable(const std::vector<at::Tensor>& bytes) {
+  size_t next = 0;
+  for (const Extent& extent : extents_) {
+    if (extent.kind != Kind::mutable_state) continue;
+    bytes_at(extent.address, extent.bytes, device_).copy_(bytes.at(next++));
+  }
+}
+
+void TensorSet::release(bool mutable_from_device) {
+  if (!committed_) return;
+  for (Extent& extent : extents_) release_one(extent, mutable_from_device);
+  committed_ = false;
+  extents_.clear();
+  watches_.clear();
+  tensors_.clear();
+}
+
+void TensorSet::release_one(Extent& extent, bool mutable_from_device) {
+  c10::StorageImpl& home = *extent.home.unsafeGetStorageImpl();
+  if (address_of(home) != extent.address) {  // escaped: its memory is not ours
+    open_storage(home);
+    return;
+  }
+  const auto options = at::TensorOptions().dtype(at::kByte).device(extent.origin);
+  const at::Tensor fresh = at::empty({static_cast<int64_t>(extent.bytes)}, options);
+  c10::StorageImpl& memory = *fresh.storage().unsafeGetStorageImpl();
+  if (extent.kind == Kind::mutable_state && mutable_from_device) {
+    copy_bytes(address_of(memory), extent.origin, extent.address, device_, extent.bytes);
+  } else if (extent.host != nullptr) {
+    copy_bytes(address_of(memory), extent.origin, extent.host, c10::Device(c10::kCPU),
+               extent.bytes);
+  }
+  if (extent.origin == device_) {
+    open_storage(home);
+    home.set_data_ptr(std::move(memory._mutable_data_ptr_no_checks()));
+    if (extent.resizable && home.allocator() != nullptr) home.set_resizable(true);
+    return;
+  }
+  // Back to the CPU. Views made on the GPU meanwhile keep the closed storage.
+  std::erase_if(extent.members, [&](size_t member) {
+    return tensors_[member].tensor.storage().unsafeGetStorageImpl() != &home;
+  });
+  point_members_at(extent, fresh.storage(), 0);
+  close_storage(home, owner_ + " was closed: this tensor was made from its model on the GPU and " +
+                          "its memory is gone. Take it from the model again.");
+}
+
+void bind_tensors(py::module_& module) {
+  using Entry = std::tuple<std::string, at::Tensor, int>;
+  using WatchEntry = std::tuple<std::string, py::dict, py::object, py::object>;
+  const auto kind_of = [](int kind) { return static_cast<Kind>(kind); };
+  py::class_<TensorSet>(module, "TensorSet")
+      .def(py::init([kind_of](const std::vector<Entry>& entries, const at::Device& device,
+                              std::string owner) {
+             std::vector<NamedTensor> tensors;
+             tensors.reserve(entries.size());
+             for (const auto& [name, tensor, kind] : entries) {
+               tensors.push_back({name, tensor, kind_of(kind)});
+             }
+             return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner));
+           }),
+           py::arg("tensors"), py::arg("device"), py::arg("owner"))
+      .def("bytes", [kind_of](const TensorSet& set, int kind) { return set.bytes(kind_of(kind)); },
+           py::arg("kind"))
+      .def_property_readonly("storage_count", &TensorSet::storage_count)
+      .def("left_behind", &TensorSet::left_behind)
+      .def("fill",
+           [kind_of](TensorSet& set, int kind, const engine::Segment& segment) {
+             set.fill(kind_of(kind), segment);
+           },
+           py::arg("kind"), py::arg("segment"))
+      .def("commit",
+           [](TensorSet& set, const SessionObject* session) {
+             set.commit(session == nullptr ? nullptr : session->shared());
+           },
+           py::arg("session").none(true))
+      .def("watch",
+           [](TensorSet& set, const std::vector<WatchEntry>& entries) {
+             std::vector<Watch> watches;
+             for (const auto& [name, holder, key, tensor] : entries) {
+               watches.push_back({name, holder, key, tensor});
+             }
+             set.watch(std::move(watches));
+           },
+           py::arg("watches"))
+      .def("escaped", &TensorSet::escaped)
+      .def("open", &TensorSet::open)
+      .def("close", &TensorSet::close, py::arg("message"))
+      .def("note_versions", &TensorSet::note_versions)
+      .def("save_changed", &TensorSet::save_changed)
+      .def("copy_mutable", &TensorSet::copy_mutable)
+      .def("assign_mutable", &TensorSet::assign_mutable, py::arg("bytes"))
+      .def("release", &TensorSet::release, py::arg("mutable_from_device"));
+}
+
+}  // namespace rtswap::python

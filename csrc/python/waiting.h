@@ -1,0 +1,36 @@
+// Waiting for the core from Python: without the GIL, in slices, so that Ctrl-C is noticed.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "csrc/base/clock.h"
+#include "csrc/base/units.h"
+
+namespace rtswap::python {
+
+// Longest time between two looks at Python's pending signals.
+inline constexpr int64_t kSliceNs = 50'000'000;
+
+// Calls `attempt(slice_ns)` without the GIL until it returns true or `limit_ns` (< 0: none) is
+// over, and tells which. A pending signal's exception (KeyboardInterrupt) leaves this function.
+// REQUIRES: the GIL.
+template <class Attempt>
+bool wait_in_slices(int64_t limit_ns, Attempt&& attempt) {
+  const int64_t end_ns = limit_ns < 0 ? INT64_MAX : monotonic_now_ns() + limit_ns;
+  for (;;) {
+    const int64_t left_ns = std::max<int64_t>(0, end_ns - monotonic_now_ns());
+    bool done = false;
+    {
+      pybind11::gil_scoped_release unlocked;
+      done = attempt(std::min(left_ns, kSliceNs));
+    }
+    if (done) return true;
+    if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
+    if (limit_ns >= 0 && monotonic_now_ns() >= end_ns) return false;
+  }
+}
+
+}  // namespace rtswap::python

@@ -1,0 +1,75 @@
+// The descriptor socket, "<socket>.fds": chunks of a bank as file descriptors, which gRPC cannot
+// carry. Both directions; one exchange per connection.
+//
+// Frames: u32 magic, u32 payload length (both native byte order: the peers share a kernel), payload
+// = a message of arbiter.proto. Descriptors follow as batches of at most kBatchDescriptors: a u32
+// count that carries as many descriptors (SCM_RIGHTS). The receiver answers every batch with one
+// byte, so that no more than one batch is ever in flight: the kernel counts descriptors in flight
+// against the sender's descriptor limit.
+//
+// Every call blocks, on a deadline of its own. Errors: `timed_out` when the peer stalls,
+// `daemon_unavailable` when the connection ends early, `protocol_violation` for anything that is
+// not the above, `descriptor_limit` when this process may not open enough files.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "csrc/base/result.h"
+#include "csrc/base/unique_fd.h"
+#include "csrc/protocol/messages.h"
+
+namespace rtswap::rpc {
+
+// SCM_MAX_FD of the kernel is 253.
+inline constexpr size_t kBatchDescriptors = 250;
+// More chunks than this would not fit any descriptor limit in use.
+inline constexpr uint32_t kMaxDescriptors = 1 << 18;
+
+// The descriptor socket that belongs to a daemon's listening socket.
+std::string descriptor_socket_path(const std::string& socket_path);
+
+// Connects to a Unix socket. `daemon_unavailable` says which of missing, refused, no permission it
+// is, and what to do; `invalid_argument` for a path that is too long for a socket.
+Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns);
+
+// Raises the soft limit on open files so that `count` more fit (with room for the program's own);
+// `descriptor_limit` with both numbers when the hard limit is too low.
+Status ensure_descriptor_room(size_t count);
+
+struct ChunkFetch {
+  protocol::SessionId session = 0;
+  uint32_t device = 0;
+};
+struct ChunkOffer {
+  std::string bank_id;
+  std::string device_uuid;
+  uint64_t chunk_bytes = 0;
+  uint32_t chunk_count = 0;
+};
+
+// --- client -------------------------------------------------------------------------------------
+
+Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& request,
+                                                int64_t limit_ns);
+// Sends copies of `fds` when the arbiter wants them. REQUIRES: fds.size() == offer.chunk_count.
+Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<int>& fds,
+                         int64_t limit_ns);
+
+// --- arbiter ------------------------------------------------------------------------------------
+
+// What the arbiter answers on one connection. An error travels to the client.
+class ChunkExchange {
+ public:
+  virtual ~ChunkExchange() = default;
+  // The descriptors of the chunks; they stay the arbiter's and valid until serving has ended.
+  virtual Result<std::vector<int>> fetch(const ChunkFetch& request) = 0;
+  virtual Result<bool> wants(const ChunkOffer& offer) = 0;
+  virtual Status take(const ChunkOffer& offer, std::vector<UniqueFd> descriptors) = 0;
+};
+
+// Serves the one exchange of a connection. The error is for the log; the client has its own.
+Status serve_descriptors(int socket, ChunkExchange& exchange, int64_t limit_ns);
+
+}  // namespace rtswap::rpc

@@ -1,0 +1,289 @@
+#include "csrc/rpc/grpc_link.h"
+
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "csrc/base/clock.h"
+#include "csrc/rpc/codec.h"
+#include "csrc/rpc/fd_channel.h"
+#include "rtswap/v1/arbiter.grpc.pb.h"
+
+namespace rtswap::rpc {
+namespace {
+
+using protocol::ArbiterMessage;
+using protocol::ClientMessage;
+using protocol::LinkReceiver;
+using protocol::SessionId;
+
+// A daemon that does not read this many messages is not coming back to them.
+constexpr size_t kMaxOutbox = 4096;
+constexpr int64_t kDescriptorLimit_ns = 30'000'000'000;
+// How long a closing link waits for its last messages (Goodbye) to be written and answered.
+constexpr std::chrono::milliseconds kFarewell{500};
+
+std::chrono::system_clock::time_point from_now(int64_t limit_ns) {
+  return std::chrono::system_clock::now() +
+         std::chrono::duration_cast<std::chrono::system_clock::duration>(
+             std::chrono::nanoseconds(limit_ns));
+}
+
+Error lost_error(const std::string& path, const grpc::Status& status) {
+  const std::string why = status.ok() ? "it ended the session" : status.error_message();
+  return {ErrorCode::daemon_unavailable, "the link to rtswapd at " + path + " was lost: " + why};
+}
+
+class GrpcLink final : public protocol::Link {
+ public:
+  // `socket`: a duplicate of the channel's.
+  GrpcLink(std::string path, UniqueFd socket, std::shared_ptr<grpc::Channel> channel)
+      : path_(std::move(path)),
+        socket_(std::move(socket)),
+        channel_(std::move(channel)),
+        stub_(v1::Arbiter::NewStub(channel_)) {}
+
+  ~GrpcLink() override {
+    if (!reader_.joinable()) return;
+    {
+      std::unique_lock lock(mutex_);
+      closing_ = true;
+      outbox_changed_.notify_all();
+      ended_changed_.wait_for(lock, kFarewell, [&] { return ended_; });
+    }
+    break_off();  // harmless after the end
+    reader_.join();
+  }
+
+  Status start(LinkReceiver& receiver) override {
+    receiver_ = &receiver;
+    stream_ = stub_->Session(&context_);
+    reader_ = std::thread([this] { read_messages(); });
+    return {};
+  }
+
+  Status send(ClientMessage message) override {
+    const std::lock_guard lock(mutex_);
+    if (ended_ || cause_) {
+      return fail(ErrorCode::daemon_unavailable, "the link to rtswapd at " + path_ + " was lost");
+    }
+    if (outbox_.size() >= kMaxOutbox) {
+      end_because({ErrorCode::daemon_unavailable,
+                   "rtswapd at " + path_ + " does not read what it is sent (" +
+                       std::to_string(outbox_.size()) + " messages wait); it hangs or is stopped"});
+      return fail(*cause_);
+    }
+    outbox_.push_back({std::move(message), session_, epoch_});
+    outbox_changed_.notify_one();
+    return {};
+  }
+
+  Result<protocol::Snapshot> snapshot(int64_t limit_ns) override {
+    grpc::ClientContext context;
+    context.set_deadline(from_now(limit_ns));
+    v1::StatsReply reply;
+    const grpc::Status status = stub_->Stats(&context, v1::StatsRequest(), &reply);
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      return fail(ErrorCode::timed_out, "rtswapd at " + path_ + " did not answer in time");
+    }
+    if (!status.ok()) return fail(lost_error(path_, status));
+    return decode(reply);
+  }
+
+  Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device) override {
+    RTSWAP_ASSIGN(const UniqueFd socket,
+                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns));
+    return fetch_descriptors(socket.get(), {session, device}, kDescriptorLimit_ns);
+  }
+
+  Status offer_chunks(const std::string& bank_id, const std::string& device_uuid,
+                      uint64_t chunk_bytes, const std::vector<int>& fds) override {
+    RTSWAP_ASSIGN(const UniqueFd socket,
+                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns));
+    return offer_descriptors(socket.get(),
+                             {bank_id, device_uuid, chunk_bytes, static_cast<uint32_t>(fds.size())},
+                             fds, kDescriptorLimit_ns);
+  }
+
+ private:
+  struct Outgoing {
+    ClientMessage message;
+    SessionId session;
+    uint64_t epoch;
+  };
+
+  // REQUIRES: mutex_ held. The reader notices the cancelled call and reports `cause`.
+  void end_because(Error cause) {
+    if (!cause_) cause_ = std::move(cause);
+    break_off();
+  }
+
+  // Frees the threads that a hung daemon holds. Cancelling the call ends a Read, but not a Write
+  // whose bytes wait for room in the socket: that takes the end of the connection.
+  void break_off() {
+    context_.TryCancel();
+    ::shutdown(socket_.get(), SHUT_RDWR);
+  }
+
+  void read_messages() {
+    pthread_setname_np(pthread_self(), "rtswap-read");
+    std::thread writer([this] { write_messages(); });
+    v1::ArbiterEnvelope envelope;
+    while (stream_->Read(&envelope)) {
+      auto message = decode(envelope);
+      if (!message) {
+        const std::lock_guard lock(mutex_);
+        end_because(message.error());
+        break;
+      }
+      if (!belongs_here(envelope, *message)) continue;
+      const bool last = std::holds_alternative<protocol::Fault>(*message);
+      receiver_->on_message(std::move(*message));
+      if (last) half_close();
+    }
+    half_close();
+    {
+      // The stream is over, and a write that a full connection holds would keep the writer.
+      const std::lock_guard lock(mutex_);
+      if (!writer_done_) break_off();
+    }
+    writer.join();
+    while (stream_->Read(&envelope)) {
+      // After a message that could not be read the rest is nobody's, but Finish waits for it.
+    }
+    const grpc::Status status = stream_->Finish();
+    report_end(status);
+  }
+
+  // Late messages of another session or life are nobody's. Welcome says which one this is.
+  bool belongs_here(const v1::ArbiterEnvelope& envelope, const ArbiterMessage& message) {
+    const std::lock_guard lock(mutex_);
+    if (const auto* welcome = std::get_if<protocol::Welcome>(&message)) {
+      session_ = welcome->session;
+      epoch_ = welcome->epoch;
+      return true;
+    }
+    return session_ == 0 || (envelope.session_id() == session_ && envelope.epoch() == epoch_);
+  }
+
+  void half_close() {
+    const std::lock_guard lock(mutex_);
+    half_closed_ = true;
+    outbox_changed_.notify_all();
+  }
+
+  void write_messages() {
+    pthread_setname_np(pthread_self(), "rtswap-write");
+    for (;;) {
+      std::unique_lock lock(mutex_);
+      outbox_changed_.wait(lock, [&] { return closing_ || half_closed_ || !outbox_.empty(); });
+      if (half_closed_ || outbox_.empty()) break;  // closing_ still writes what is queued
+      Outgoing next = std::move(outbox_.front());
+      outbox_.pop_front();
+      lock.unlock();
+      v1::ClientEnvelope envelope = encode(next.message);
+      envelope.set_session_id(next.session);
+      envelope.set_epoch(next.epoch);
+      if (!stream_->Write(envelope)) break;  // the reader learns of it as well, and reports it
+    }
+    stream_->WritesDone();
+    const std::lock_guard lock(mutex_);
+    writer_done_ = true;
+  }
+
+  void report_end(const grpc::Status& status) {
+    Error error;
+    bool wanted = false;
+    {
+      const std::lock_guard lock(mutex_);
+      error = cause_ ? *cause_ : lost_error(path_, status);
+      wanted = closing_;
+      if (!cause_) cause_ = error;
+    }
+    if (!wanted) receiver_->on_lost(error);
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    ended_changed_.notify_all();
+  }
+
+  const std::string path_;
+  const UniqueFd socket_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Arbiter::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ClientEnvelope, v1::ArbiterEnvelope>> stream_;
+  LinkReceiver* receiver_ = nullptr;
+  std::thread reader_;  // owns the writer
+
+  std::mutex mutex_;
+  std::condition_variable outbox_changed_;
+  std::condition_variable ended_changed_;
+  std::deque<Outgoing> outbox_;
+  SessionId session_ = 0;  // 0 until Welcome
+  uint64_t epoch_ = 0;
+  std::optional<Error> cause_;  // why the link ends, once it does
+  bool closing_ = false;        // the owner destroys the link
+  bool half_closed_ = false;    // nothing more may be written
+  bool writer_done_ = false;
+  bool ended_ = false;
+};
+
+Status identify(v1::Arbiter::Stub& stub, const ConnectOptions& options) {
+  grpc::ClientContext context;
+  context.set_deadline(from_now(options.timeout_ns));
+  v1::IdentifyRequest request;
+  request.set_protocol_version(protocol::kVersion);
+  v1::IdentifyReply reply;
+  const grpc::Status status = stub.Identify(&context, request, &reply);
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    return fail(ErrorCode::daemon_unavailable, "rtswapd at " + options.socket_path +
+                                                   " accepts connections but does not answer; it "
+                                                   "hangs or is stopped");
+  }
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+    return fail(ErrorCode::protocol_mismatch,
+                options.socket_path + " is served by something that is not a rtswapd of version " +
+                    std::to_string(protocol::kVersion) + " of the protocol");
+  }
+  if (!status.ok()) {
+    return fail(ErrorCode::daemon_unavailable,
+                "rtswapd at " + options.socket_path + " closed the connection (" +
+                    status.error_message() + "); its log says why: it may serve another user");
+  }
+  if (reply.protocol_version() != protocol::kVersion) {
+    return fail(ErrorCode::protocol_mismatch,
+                "rtswapd " + reply.arbiter_version() + " at " + options.socket_path +
+                    " speaks version " + std::to_string(reply.protocol_version()) +
+                    " of the protocol, this library version " + std::to_string(protocol::kVersion) +
+                    "; update the older of the two");
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<protocol::Link>> connect(const ConnectOptions& options) {
+  RTSWAP_ASSIGN(UniqueFd socket, connect_unix(options.socket_path, options.timeout_ns));
+  UniqueFd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  if (!duplicate) {
+    return fail(ErrorCode::descriptor_limit, "this process may not open more files");
+  }
+  // gRPC gets a connected socket: errors are ours to word, and it never reconnects by itself, which
+  // would hide that a session is gone.
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateInsecureChannelFromFd("rtswapd", socket.release());
+  const auto stub = v1::Arbiter::NewStub(channel);
+  RTSWAP_TRY(identify(*stub, options));
+  return std::make_unique<GrpcLink>(options.socket_path, std::move(duplicate), std::move(channel));
+}
+
+}  // namespace rtswap::rpc

@@ -1,0 +1,360 @@
+#include "csrc/simulation/client.h"
+
+#include <algorithm>
+
+namespace rtswap::simulation {
+namespace {
+
+constexpr protocol::ArenaId kArena = 1;
+constexpr protocol::TaskId kTask = 1;
+constexpr int64_t kRestartDelay_ns = 50'000'000;
+constexpr int64_t kReconnectDelay_ns = 20'000'000;
+constexpr int64_t kDeathNotice_ns = 100'000;  // from a process's end to the event
+// Of the cost of one chunk: the part that its victim's unmapping takes.
+constexpr int64_t kUnmapShare = 4;
+
+}  // namespace
+
+Client::Client(World& world, const SimTask& task, int64_t pid)
+    : world_(world), task_(task), pid_(pid) {
+  report_.name = task.name;
+}
+
+// Runs `method` at that time unless the process has ended by then; a frozen process does it when it
+// thaws.
+void Client::later(int64_t at_ns, void (Client::*method)()) {
+  const uint64_t life = life_;
+  world_.timeline.at(at_ns, [this, life, method] {
+    if (life != life_) return;
+    if (world_.timeline.now_ns() < frozen_until_ns_) {
+      later(frozen_until_ns_, method);
+      return;
+    }
+    (this->*method)();
+  });
+}
+
+void Client::start() {
+  alive_ = true;
+  connected_ = true;
+  session_ = ++world_.last_session;
+  world_.post(arbiter::SessionOpened{session_, pid_, "user"});
+  protocol::Hello hello;
+  hello.process_name = task_.name;
+  hello.pid = pid_;
+  hello.resumed_session = resumed_;
+  if (resumed_ != 0) {
+    protocol::HeldArena held;
+    held.arena = kArena;
+    held.device_uuid = "SIM-0";
+    held.chunks = task_.arena_chunks;
+    held.resident = mapped_;
+    hello.held.push_back(held);
+    world_.checker.resumed(resumed_, session_, kArena, static_cast<uint32_t>(mapped_.size()));
+    resumed_ = 0;
+  }
+  send(hello);
+}
+
+void Client::send(protocol::ClientMessage message) {
+  if (!connected_) return;
+  last_sent_ns_ = std::max(last_sent_ns_, world_.timeline.now_ns() + world_.latency_ns());
+  const protocol::SessionId session = session_;
+  world_.timeline.at(last_sent_ns_, [this, session, message = std::move(message)] {
+    // A broken link loses what is under way.
+    if (session == session_ && connected_) world_.post(arbiter::FromClient{session, message});
+  });
+}
+
+void Client::receive(protocol::SessionId session, const protocol::ArbiterMessage& message) {
+  last_received_ns_ = std::max(last_received_ns_, world_.timeline.now_ns() + world_.latency_ns());
+  const auto deliver = [this, session, message](const auto& self) -> void {
+    if (session != session_ || !connected_) return;
+    if (world_.timeline.now_ns() < frozen_until_ns_) {
+      // In arrival order: the timeline keeps the order of equal instants.
+      world_.timeline.at(frozen_until_ns_, [self] { self(self); });
+      return;
+    }
+    std::visit([this](const auto& typed) { on(typed); }, message);
+  };
+  world_.timeline.at(last_received_ns_, [deliver] { deliver(deliver); });
+}
+
+void Client::open(const protocol::Welcome&) {
+  welcomed_ = true;
+  protocol::DeviceReport facts;
+  facts.restore_bytes_per_s = world_.config.bytes_per_s;
+  facts.evict_bytes_per_s = world_.config.bytes_per_s;
+  send(facts);
+  send(protocol::OpenArena{kArena, 0, task_.arena_chunks, task_.mutable_chunks});
+  protocol::OpenTask open_task;
+  open_task.task = kTask;
+  open_task.arena = kArena;
+  open_task.name = task_.name;
+  open_task.timing = {task_.period_ns, task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns,
+                      task_.wcet_ns};
+  open_task.resident = task_.resident;
+  open_task.late = task_.late_run ? protocol::LatePolicy::run : protocol::LatePolicy::drop;
+  open_task.on_refusal =
+      task_.best_effort_if_refused ? protocol::OnRefusal::best_effort : protocol::OnRefusal::refuse;
+  send(open_task);
+}
+
+void Client::on(const protocol::Verdict& message) {
+  report_.verdict = message;
+  report_.response_bound_ns = std::max(report_.response_bound_ns, message.response_bound_ns);
+  const bool runs = message.state == protocol::TaskState::admitted ||
+                    message.state == protocol::TaskState::best_effort ||
+                    message.state == protocol::TaskState::warming;
+  if (!runs || releasing_) return;
+  releasing_ = true;
+  schedule_release(world_.config.first_release_ns + task_.offset_ns);
+}
+
+void Client::schedule_release(int64_t earliest_ns) {
+  const int64_t spacing_ns = task_.spacing_ns != 0 ? task_.spacing_ns : task_.period_ns;
+  int64_t next_ns = earliest_ns;
+  if (last_release_ns_ >= 0) {
+    next_ns = std::max(next_ns,
+                       last_release_ns_ + spacing_ns + world_.random.between(0, task_.jitter_ns));
+  }
+  later(std::max(next_ns, world_.timeline.now_ns()), &Client::release_next);
+}
+
+void Client::release_next() {
+  const int64_t now_ns = world_.timeline.now_ns();
+  if (now_ns > world_.config.horizon_ns) return;
+  last_release_ns_ = now_ns;
+  if (connected_ && welcomed_) {
+    const int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
+    PendingJob job{now_ns, task_.period_ns == 0 ? protocol::kNoDeadline_ns : now_ns + relative_ns,
+                   false};
+    ++report_.released;
+    jobs_[++last_job_] = job;
+    send(protocol::Release{last_job_, kTask, job.release_ns, job.deadline_ns});
+  }
+  schedule_release(0);
+}
+
+void Client::on(const protocol::Grant& message) {
+  commands_.push_back(Restore{message.first_position, message.chunks, 0});
+  work();
+}
+
+void Client::on(const protocol::Revoke& message) {
+  commands_.push_back(Evict{message.keep_chunks, 0});
+  work();
+}
+
+void Client::on(const protocol::Run& message) {
+  const auto it = jobs_.find(message.job);
+  if (it == jobs_.end()) {
+    send(protocol::JobDone{message.job, 0});
+    return;
+  }
+  it->second.granted = true;
+  try_start();
+}
+
+void Client::on(const protocol::Dropped& message) { report_.dropped += jobs_.erase(message.job); }
+
+void Client::work() {
+  if (busy_ || commands_.empty()) return;
+  busy_ = true;
+  std::visit([this](auto& command) { begin(command); }, commands_.front());
+}
+
+void Client::begin(Restore& restore) {
+  if (restore_fails_ || restore.first_position + restore.done != mapped_.size()) {
+    restore_fails_ = false;
+    restore_failed();
+    return;
+  }
+  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
+  const int64_t duration_ns = world_.chunk_copy_ns() + world_.config.chunk_cost_ns - unmap_ns;
+  later(world_.to_device.copy(world_.timeline.now_ns(), duration_ns), &Client::chunk_landed);
+}
+
+void Client::chunk_landed() {
+  auto& restore = std::get<Restore>(commands_.front());
+  mapped_.push_back(restore.chunks[restore.done++]);
+  report_.restored_bytes += world_.config.chunk_bytes;
+  send(protocol::Restored{kArena, static_cast<uint32_t>(mapped_.size())});
+  if (restore.done == restore.chunks.size()) commands_.pop_front();
+  busy_ = false;
+  work();
+  try_start();
+}
+
+void Client::restore_failed() {
+  auto& restore = std::get<Restore>(commands_.front());
+  const std::vector<protocol::ChunkId> rest(restore.chunks.begin() + restore.done,
+                                            restore.chunks.end());
+  world_.checker.gave_up(session_, kArena, rest);
+  send(protocol::RestoreFailed{kArena, static_cast<uint32_t>(mapped_.size()),
+                               Error{ErrorCode::driver_failure, "simulated failure"}});
+  commands_.pop_front();
+  busy_ = false;
+  work();
+}
+
+void Client::begin(Evict& evict) {
+  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
+  if (mapped_.size() <= evict.keep_chunks) {
+    later(world_.timeline.now_ns(), &Client::evicted_step);
+    return;
+  }
+  int64_t done_ns = world_.timeline.now_ns() + unmap_ns;
+  if (mapped_.size() > task_.arena_chunks - task_.mutable_chunks) {
+    done_ns = world_.to_host.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()) + unmap_ns;
+    evict.written_back_bytes += world_.config.chunk_bytes;
+  }
+  later(done_ns, &Client::evicted_step);
+}
+
+void Client::evicted_step() {
+  auto& evict = std::get<Evict>(commands_.front());
+  if (mapped_.size() > evict.keep_chunks) {
+    mapped_.pop_back();
+    report_.evicted_bytes += world_.config.chunk_bytes;
+  }
+  if (mapped_.size() > evict.keep_chunks) {
+    begin(evict);
+    return;
+  }
+  const auto resident = static_cast<uint32_t>(mapped_.size());
+  world_.checker.unmapped(session_, kArena, resident);
+  send(protocol::Evicted{kArena, resident, evict.written_back_bytes});
+  commands_.pop_front();
+  busy_ = false;
+  work();
+}
+
+void Client::try_start() {
+  if (running_ || mapped_.size() < task_.arena_chunks || !commands_.empty()) return;
+  for (const auto& [id, job] : jobs_) {
+    if (!job.granted) continue;
+    running_ = id;
+    break;
+  }
+  if (!running_) return;
+  world_.checker.started(session_, kArena, task_.arena_chunks);
+  execution_ns_ = task_.execution_max_ns == 0
+                      ? task_.wcet_ns
+                      : world_.random.between(task_.execution_min_ns, task_.execution_max_ns);
+  later(world_.timeline.now_ns() + execution_ns_, &Client::end_job);
+}
+
+void Client::end_job() {
+  const int64_t now_ns = world_.timeline.now_ns();
+  const PendingJob job = jobs_.at(*running_);
+  world_.checker.ended(session_);
+  responses_.push_back(now_ns - job.release_ns);
+  ++(now_ns <= job.deadline_ns ? report_.met : report_.missed);
+  report_.last_completion_ns = now_ns;
+  send(protocol::JobDone{*running_, execution_ns_});
+  jobs_.erase(*running_);
+  running_.reset();
+  try_start();
+}
+
+void Client::fail_waiting_jobs() {
+  for (auto it = jobs_.begin(); it != jobs_.end();) {
+    if (running_ && it->first == *running_) {
+      ++it;
+      continue;
+    }
+    ++report_.dropped;
+    it = jobs_.erase(it);
+  }
+}
+
+// --- faults ------------------------------------------------------------------------------------
+
+void Client::crash() {
+  if (!alive_) return;
+  running_.reset();
+  fail_waiting_jobs();
+  const protocol::SessionId session = session_;
+  world_.checker.died(session);
+  ++life_;
+  alive_ = connected_ = welcomed_ = releasing_ = busy_ = false;
+  frozen_until_ns_ = 0;
+  session_ = 0;
+  resumed_ = 0;
+  mapped_.clear();
+  commands_.clear();
+  World& world = world_;
+  world.timeline.at(world.timeline.now_ns() + kDeathNotice_ns,
+                    [&world, session] { world.post(arbiter::SessionDied{session}); });
+  later(world_.timeline.now_ns() + kRestartDelay_ns, &Client::restart);
+}
+
+void Client::restart() {
+  if (!alive_) start();
+}
+
+void Client::disconnect() {
+  if (!healthy()) return;
+  connected_ = welcomed_ = false;
+  fail_waiting_jobs();
+  world_.post(arbiter::SessionDisconnected{session_});
+  later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
+}
+
+// Comes back when its job has ended and its queued work is done.
+void Client::reconnect() {
+  if (connected_) return;
+  if (running_ || busy_ || !commands_.empty()) {
+    later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
+    return;
+  }
+  resumed_ = session_;
+  start();
+}
+
+void Client::hang(int64_t duration_ns) {
+  if (!alive_) return;
+  frozen_until_ns_ = std::max(frozen_until_ns_, world_.timeline.now_ns() + duration_ns);
+  world_.checker.excuse(session_);
+}
+
+void Client::lie() {
+  if (!healthy()) return;
+  switch (world_.random.between(0, 6)) {
+    case 0:
+      return send(protocol::Restored{kArena, task_.arena_chunks + 7});
+    case 1:
+      return send(protocol::Evicted{kArena, task_.arena_chunks + 1, 0});
+    case 2:
+      return send(protocol::JobDone{last_job_ + 1000, 1});
+    case 3:
+      return send(protocol::Release{last_job_ + 1000, kTask + 77, 0, 0});
+    case 4:
+      return send(protocol::OpenArena{kArena, 0, 1, 2});
+    case 5:
+      return send(protocol::CloseArena{kArena});
+    default:
+      return send(protocol::Hello{});
+  }
+}
+
+void Client::closed(protocol::SessionId session) {
+  if (session != session_) return;
+  // What a process does about it is its own affair; this one ends.
+  crash();
+}
+
+SimTaskReport Client::report() const {
+  SimTaskReport report = report_;
+  if (!responses_.empty()) {
+    std::vector<int64_t> sorted = responses_;
+    std::sort(sorted.begin(), sorted.end());
+    report.response_min_ns = sorted.front();
+    report.response_median_ns = sorted[sorted.size() / 2];
+    report.response_max_ns = sorted.back();
+  }
+  return report;
+}
+
+}  // namespace rtswap::simulation

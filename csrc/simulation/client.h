@@ -1,0 +1,112 @@
+// One simulated process with one model: what a real client does with the protocol, and the faults.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "csrc/protocol/messages.h"
+#include "csrc/simulation/simulation.h"
+#include "csrc/simulation/world.h"
+
+namespace rtswap::simulation {
+
+class Client {
+ public:
+  Client(World& world, const SimTask& task, int64_t pid);
+
+  void start();
+  void receive(protocol::SessionId session, const protocol::ArbiterMessage& message);
+  // The arbiter ended the session.
+  void closed(protocol::SessionId session);
+
+  bool owns(protocol::SessionId session) const { return session == session_; }
+  bool healthy() const { return alive_ && connected_ && welcomed_; }
+
+  // --- faults: each is harmless when it does not apply ------------------------------------------
+  void crash();
+  void disconnect();
+  void hang(int64_t duration_ns);
+  void lie();
+  void fail_next_restore() { restore_fails_ = true; }
+
+  SimTaskReport report() const;
+
+ private:
+  struct Restore {
+    uint32_t first_position = 0;
+    std::vector<protocol::ChunkId> chunks;
+    size_t done = 0;
+  };
+  struct Evict {
+    uint32_t keep_chunks = 0;
+    uint64_t written_back_bytes = 0;
+  };
+  using Command = std::variant<Restore, Evict>;
+
+  struct PendingJob {
+    int64_t release_ns = 0;
+    int64_t deadline_ns = 0;
+    bool granted = false;
+  };
+
+  void send(protocol::ClientMessage message);
+  void later(int64_t at_ns, void (Client::*method)());
+  void open(const protocol::Welcome& welcome);
+  void on(const protocol::Welcome& message) { open(message); }
+  void on(const protocol::Verdict& message);
+  void on(const protocol::Grant& message);
+  void on(const protocol::Revoke& message);
+  void on(const protocol::Run& message);
+  void on(const protocol::Dropped& message);
+  void on(const protocol::Begin&) {}
+  void on(const protocol::Fault&) {}
+
+  void release_next();
+  void schedule_release(int64_t earliest_ns);
+  void work();  // starts the next command of the queue
+  void begin(Restore& restore);
+  void begin(Evict& evict);
+  void chunk_landed();
+  void evicted_step();
+  void restore_failed();
+  void try_start();
+  void end_job();
+  void reconnect();
+  void restart();
+  void fail_waiting_jobs();
+
+  World& world_;
+  const SimTask task_;
+  const int64_t pid_;
+
+  uint64_t life_ = 0;  // actions of an earlier process are dead
+  bool alive_ = false;
+  bool connected_ = false;
+  bool welcomed_ = false;
+  int64_t frozen_until_ns_ = 0;
+  protocol::SessionId session_ = 0;
+  protocol::SessionId resumed_ = 0;
+  int64_t last_sent_ns_ = 0;  // messages keep their order, each way
+  int64_t last_received_ns_ = 0;
+
+  std::vector<protocol::ChunkId> mapped_;  // by position; all of them hold their bytes
+  std::deque<Command> commands_;
+  bool busy_ = false;
+  bool restore_fails_ = false;
+
+  std::map<protocol::JobId, PendingJob> jobs_;
+  std::optional<protocol::JobId> running_;
+  int64_t execution_ns_ = 0;
+  protocol::JobId last_job_ = 0;
+  bool releasing_ = false;
+  int64_t last_release_ns_ = -1;
+
+  SimTaskReport report_;
+  std::vector<int64_t> responses_;
+};
+
+}  // namespace rtswap::simulation

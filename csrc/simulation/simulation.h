@@ -1,0 +1,84 @@
+// The whole system in virtual time: the real arbiter, and clients that obey the protocol over a
+// link with bandwidth and latency, until a seed makes them crash, hang, lose their link or lie. For
+// tests, for replaying a recorded task set, and for comparing disciplines.
+//
+// Deterministic: equal arguments give equal reports. Single-threaded; reads no clock.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "csrc/arbiter/arbiter.h"
+
+namespace rtswap::simulation {
+
+// One model in a process of its own.
+struct SimTask {
+  std::string name;
+  int64_t period_ns = 0;         // 0: aperiodic, best effort
+  int64_t deadline_ns = 0;       // 0: the period
+  int64_t wcet_ns = 0;           // declared; 0: not known, stays warming
+  int64_t execution_min_ns = 0;  // true execution is drawn between these; both 0: always wcet
+  int64_t execution_max_ns = 0;
+  int64_t spacing_ns = 0;  // of releases; 0: the period
+  int64_t jitter_ns = 0;   // each release comes up to this much later than the spacing asks
+  int64_t offset_ns = 0;   // of the first release, from SimConfig::first_release_ns
+  uint32_t arena_chunks = 0;
+  uint32_t mutable_chunks = 0;  // at the tail
+  bool resident = false;
+  bool late_run = false;
+  bool best_effort_if_refused = false;
+};
+
+// Expected faults per second of virtual time, over all clients.
+struct SimFaults {
+  double crashes = 0;           // the process dies and starts anew
+  double disconnects = 0;       // the link breaks; the client comes back and resumes
+  double hangs = 0;             // nothing is answered for hang_ns
+  double lies = 0;              // a message that breaks the protocol
+  double restore_failures = 0;  // the next restore of the client fails
+  int64_t hang_ns = 0;
+};
+
+struct SimConfig {
+  uint64_t chunk_bytes = 2 << 20;
+  uint32_t chunk_count = 0;
+  uint64_t bytes_per_s = 0;  // of the link, each direction; one copy at a time per direction
+  int64_t chunk_cost_ns = 0;
+  int64_t latency_min_ns = 10'000;  // of one message
+  int64_t latency_max_ns = 50'000;
+  arbiter::Discipline discipline = arbiter::Discipline::edf;
+  uint64_t seed = 1;
+  int64_t first_release_ns = 0;  // time for reserved memory to load before the promises begin
+  int64_t horizon_ns = 0;        // no release after this; waiting work is finished
+  int64_t hang_timeout_ns = 10'000'000'000;
+  SimFaults faults;
+  int64_t faults_end_ns = 0;  // none after this; 0: until the horizon
+  bool keep_trace = false;
+  bool check_every_step = true;  // the full ledger check after every step
+};
+
+struct SimTaskReport {
+  std::string name;
+  protocol::Verdict verdict;  // the last one
+  uint64_t released = 0, met = 0, missed = 0, dropped = 0;
+  // From nominal release to completion on the device, of jobs that ran. 0: none.
+  int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
+  int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was
+  int64_t last_completion_ns = 0;
+  uint64_t restored_bytes = 0, evicted_bytes = 0;
+};
+
+struct SimReport {
+  std::vector<SimTaskReport> tasks;
+  std::vector<arbiter::Trace> trace;    // with keep_trace
+  std::vector<std::string> violations;  // broken invariants, seen from outside the arbiter
+  uint64_t steps = 0;                   // of the arbiter
+  int64_t ended_ns = 0;
+  uint64_t crashes = 0, disconnects = 0, hangs = 0, lies = 0, restore_failures = 0;
+};
+
+SimReport run(const SimConfig& config, const std::vector<SimTask>& tasks);
+
+}  // namespace rtswap::simulation

@@ -1,0 +1,89 @@
+// What all simulated clients share: virtual time, randomness, the link to the device, and the way
+// to the arbiter.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <queue>
+#include <random>
+#include <vector>
+
+#include "csrc/protocol/messages.h"
+#include "csrc/simulation/checker.h"
+#include "csrc/simulation/simulation.h"
+
+namespace rtswap::simulation {
+
+// Runs actions in order of time; ties in the order they were added.
+class Timeline {
+ public:
+  int64_t now_ns() const { return now_ns_; }
+  void at(int64_t at_ns, std::function<void()> action);
+  // False when nothing is left.
+  bool run_next();
+
+ private:
+  struct Entry {
+    int64_t at_ns = 0;
+    uint64_t sequence = 0;
+    std::function<void()> action;
+    bool operator>(const Entry& other) const {
+      return at_ns != other.at_ns ? at_ns > other.at_ns : sequence > other.sequence;
+    }
+  };
+  std::priority_queue<Entry, std::vector<Entry>, std::greater<>> queue_;
+  int64_t now_ns_ = 0;
+  uint64_t sequence_ = 0;
+};
+
+// Uniform draws that do not depend on the standard library's distributions.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  // In [low, high]. REQUIRES: low <= high.
+  int64_t between(int64_t low, int64_t high) {
+    const auto span = static_cast<uint64_t>(high - low) + 1;
+    return low + static_cast<int64_t>(engine_() % span);
+  }
+  double unit() { return static_cast<double>(engine_() >> 11) * 0x1.0p-53; }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+// One direction of the link: one copy at a time.
+class Lane {
+ public:
+  // Reserves the next `duration_ns` after `from_ns`; returns when the copy ends.
+  int64_t copy(int64_t from_ns, int64_t duration_ns) {
+    free_at_ns_ = (from_ns > free_at_ns_ ? from_ns : free_at_ns_) + duration_ns;
+    return free_at_ns_;
+  }
+
+ private:
+  int64_t free_at_ns_ = 0;
+};
+
+struct World {
+  World(const SimConfig& sim_config, std::function<void(arbiter::Event)> arbiter_post)
+      : config(sim_config),
+        random(sim_config.seed),
+        checker(sim_config.chunk_count),
+        post(std::move(arbiter_post)) {}
+
+  int64_t latency_ns() { return random.between(config.latency_min_ns, config.latency_max_ns); }
+  int64_t chunk_copy_ns() const {
+    return static_cast<int64_t>(config.chunk_bytes * 1'000'000'000 / config.bytes_per_s);
+  }
+
+  const SimConfig& config;
+  Timeline timeline;
+  Random random;
+  Lane to_device;
+  Lane to_host;
+  Checker checker;
+  std::function<void(arbiter::Event)> post;  // an event reaches the arbiter, now
+  uint64_t last_session = 0;
+};
+
+}  // namespace rtswap::simulation

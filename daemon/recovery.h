@@ -1,0 +1,33 @@
+// What a restart has to do about the banks of an earlier life: pure decisions on what the state
+// file says and which processes still live.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "csrc/base/result.h"
+#include "daemon/banks.h"
+#include "daemon/config.h"
+#include "daemon/sessions.h"
+#include "daemon/state_file.h"
+
+namespace rtswap::daemon {
+
+// The clients in `state` that live and have chunks. The others' memory is free.
+std::vector<Survivor> find_survivors(const SavedState& state);
+
+// "camera (pid 812), lidar (pid 815)".
+std::string names_of(const std::vector<SavedClient>& clients);
+
+// Gives `devices` the banks of `state`, which survivors hold. `device_in_use` when something else
+// is asked for now: chunks that live cannot be made larger, smaller or fewer.
+Status plan_recovery(const Config& config, const SavedState& state,
+                     const std::vector<SavedClient>& survivors,
+                     std::vector<PlannedDevice>& devices);
+
+// The id of the bank that some survivor has on this device; empty when its memory is gone.
+std::string surviving_bank(const SavedState& state, const std::vector<SavedClient>& survivors,
+                           const std::string& device_uuid);
+
+}  // namespace rtswap::daemon

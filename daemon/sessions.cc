@@ -1,0 +1,346 @@
+#include "daemon/sessions.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "csrc/rpc/codec.h"
+#include "daemon/log.h"
+
+namespace rtswap::daemon {
+
+using protocol::SessionId;
+
+namespace {
+
+// A client that comes while the daemon waits for an earlier life's chunks is kept waiting this long
+// before it is told to try again.
+constexpr std::chrono::seconds kPatience{5};
+
+void erase_client(SavedState& state, SessionId session) {
+  std::erase_if(state.clients,
+                [&](const SavedClient& client) { return client.session == session; });
+}
+
+Error violation(const std::string& what) { return {ErrorCode::protocol_violation, what}; }
+
+}  // namespace
+
+Sessions::Sessions(Options options, StateKeeper& state)
+    : options_(std::move(options)),
+      state_(state),
+      last_session_(options_.last_session),
+      watcher_(std::make_unique<Watcher>()) {
+  const std::lock_guard lock(mutex_);
+  for (const Survivor& survivor : options_.survivors) {
+    const SessionId session = survivor.client.session;
+    survivors_.emplace(session, survivor.client);
+    survivor_watches_[session] =
+        watcher_->watch(UniqueFd(::fcntl(survivor.process.get(), F_DUPFD_CLOEXEC, 0)),
+                        [this, session] { survivor_died(session); });
+  }
+}
+
+Sessions::~Sessions() { watcher_.reset(); }
+
+void Sessions::open(arbiter::Loop& loop) {
+  const std::lock_guard lock(mutex_);
+  loop_ = &loop;
+  opened_.notify_all();
+}
+
+void Sessions::close() {
+  const std::lock_guard lock(mutex_);
+  loop_ = nullptr;
+  for (auto& [id, session] : sessions_) {
+    if (session.stream) session.stream->cancel();
+  }
+}
+
+bool Sessions::is_open() const {
+  const std::lock_guard lock(mutex_);
+  return loop_ != nullptr;
+}
+
+std::vector<SavedClient> Sessions::survivors() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<SavedClient> all;
+  for (const auto& [session, client] : survivors_) all.push_back(client);
+  return all;
+}
+
+void Sessions::admit(const std::string& key, Peer peer) {
+  const std::lock_guard lock(mutex_);
+  peers_[key] = std::make_shared<Peer>(std::move(peer));
+}
+
+grpc::Status Sessions::serve(grpc::ServerContext& context, SessionStream::Stream& stream) {
+  std::shared_ptr<Peer> peer;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = peers_.find(context.peer());
+    if (it != peers_.end()) peer = it->second;
+  }
+  // The key is a descriptor's number: once the connection has ended it may name another peer.
+  if (!peer || context.IsCancelled()) {
+    return {grpc::StatusCode::PERMISSION_DENIED,
+            "rtswapd does not know the connection " + context.peer()};
+  }
+  const auto link =
+      std::make_shared<SessionStream>(context, stream, peer->connection.get(), options_.epoch);
+  run(peer, link);
+  link->join();
+  return grpc::Status::OK;
+}
+
+void Sessions::run(const std::shared_ptr<Peer>& peer,
+                   const std::shared_ptr<SessionStream>& stream) {
+  const auto refuse = [&](const Error& error) {
+    spdlog::warn("process {}: {}", peer->pid, error.message);
+    stream->send(protocol::Fault{error});
+    stream->finish();
+    v1::ClientEnvelope ignored;
+    while (stream->read(ignored)) {
+    }
+  };
+  const Result<protocol::Hello> hello = read_hello(*stream);
+  if (!hello) return refuse(hello.error());
+  if (const Status open = wait_until_open(); !open) return refuse(open.error());
+  const Result<SessionId> session = open_session(peer, stream, *hello);
+  if (!session) return refuse(session.error());
+  v1::ClientEnvelope envelope;
+  while (stream->read(envelope)) {
+    if (const Status status = pass_on(*session, envelope); !status) {
+      refuse(status.error());
+      break;
+    }
+  }
+  end_session(*session);
+}
+
+Result<protocol::Hello> Sessions::read_hello(SessionStream& stream) {
+  v1::ClientEnvelope envelope;
+  if (!stream.read(envelope)) return fail(violation("the stream ended before Hello"));
+  RTSWAP_ASSIGN(const protocol::ClientMessage message, rpc::decode(envelope));
+  const auto* hello = std::get_if<protocol::Hello>(&message);
+  if (hello == nullptr || envelope.session_id() != 0 || envelope.epoch() != 0) {
+    return fail(violation("the first message of a stream must be Hello, of no session yet"));
+  }
+  return *hello;
+}
+
+Status Sessions::wait_until_open() {
+  std::unique_lock lock(mutex_);
+  if (opened_.wait_for(lock, kPatience, [&] { return loop_ != nullptr; })) return {};
+  std::string whom;
+  for (const auto& [session, client] : survivors_) {
+    whom += (whom.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
+  }
+  return fail(ErrorCode::daemon_unavailable,
+              "rtswapd was restarted and waits for the chunks that " +
+                  (whom.empty() ? "an earlier process" : whom) +
+                  " still holds; try again, or end that process");
+}
+
+Result<SessionId> Sessions::open_session(const std::shared_ptr<Peer>& peer,
+                                         const std::shared_ptr<SessionStream>& stream,
+                                         const protocol::Hello& hello) {
+  const std::string user = peer->user();  // may ask a directory service: not under the lock
+  const uint64_t start_ticks = start_ticks_of(peer->pid);
+  const std::lock_guard lock(mutex_);
+  if (hello.resumed_session != 0) RTSWAP_TRY(check_resumed(*peer, hello.resumed_session));
+  if (loop_ == nullptr) {
+    return fail(ErrorCode::daemon_unavailable, "rtswapd is being stopped");
+  }
+  const SessionId id = ++last_session_;
+  Session& session = sessions_[id];
+  session.peer = peer;
+  session.stream = stream;
+  session.resumed = hello.resumed_session;
+  session.name = hello.process_name;
+  stream->name(id);
+  session.watch = watcher_->watch(UniqueFd(::fcntl(peer->process.get(), F_DUPFD_CLOEXEC, 0)),
+                                  [this, id] { process_died(id); });
+  SavedClient saved;
+  saved.session = id;
+  saved.name = hello.process_name;
+  saved.pid = peer->pid;
+  saved.start_ticks = start_ticks;
+  // What the process has of an earlier session it still has.
+  state_.update([&](SavedState& state) {
+    for (const SavedClient& client : state.clients) {
+      if (client.session == session.resumed) saved.devices = client.devices;
+    }
+    state.clients.push_back(saved);
+    state.last_session = id;
+  });
+  // Said while the survivor counts as awaited in the arbiter: Hello takes it off that count.
+  survivors_.erase(hello.resumed_session);
+  std::vector<arbiter::Event> events;
+  events.emplace_back(arbiter::SessionOpened{id, peer->pid, user});
+  events.emplace_back(arbiter::FromClient{id, hello});
+  loop_->post(std::move(events));
+  return id;
+}
+
+// REQUIRES: mutex_ held.
+Status Sessions::check_resumed(const Peer& peer, SessionId resumed) const {
+  pid_t owner = peer.pid;
+  if (const auto it = sessions_.find(resumed); it != sessions_.end()) {
+    owner = it->second.peer->pid;
+  } else if (const auto survivor = survivors_.find(resumed); survivor != survivors_.end()) {
+    owner = survivor->second.pid;
+  }
+  if (owner == peer.pid) return {};
+  return fail(violation("session " + std::to_string(resumed) + " belongs to process " +
+                        std::to_string(owner) + ", not to process " + std::to_string(peer.pid)));
+}
+
+Status Sessions::pass_on(SessionId id, const v1::ClientEnvelope& envelope) {
+  RTSWAP_ASSIGN(protocol::ClientMessage message, rpc::decode(envelope));
+  if (envelope.session_id() != id || envelope.epoch() != options_.epoch) {
+    return fail(violation("a message of session " + std::to_string(envelope.session_id()) +
+                          " in the stream of session " + std::to_string(id)));
+  }
+  const std::lock_guard lock(mutex_);
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end() || loop_ == nullptr) return {};  // dead: a child kept the stream open
+  if (std::holds_alternative<protocol::Goodbye>(message)) it->second.said_goodbye = true;
+  loop_->post(arbiter::FromClient{id, std::move(message)});
+  return {};
+}
+
+// The stream has ended.
+void Sessions::end_session(SessionId id) {
+  const std::lock_guard lock(mutex_);
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end()) return;
+  Session& session = it->second;
+  session.stream.reset();
+  if (loop_ == nullptr) return;
+  if (session.said_goodbye) {
+    // It unmapped everything, so the arbiter need not wait for its death.
+    loop_->post(arbiter::SessionDied{id});
+    watcher_->cancel(session.watch);
+    forget(id);
+  } else if (!session.ended_by_arbiter) {
+    loop_->post(arbiter::SessionDisconnected{id});
+  }
+}
+
+void Sessions::process_died(SessionId id) {
+  std::shared_ptr<SessionStream> stream;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(id);
+    if (it == sessions_.end()) return;
+    spdlog::info("{} (pid {}) has ended; its memory is free", it->second.name,
+                 it->second.peer->pid);
+    stream = it->second.stream;
+    if (loop_ != nullptr) loop_->post(arbiter::SessionDied{id});
+    forget(id);
+  }
+  if (stream) stream->cancel();  // a forked child may hold the other end
+}
+
+void Sessions::survivor_died(SessionId id) {
+  const std::lock_guard lock(mutex_);
+  survivor_watches_.erase(id);
+  state_.update([&](SavedState& state) { erase_client(state, id); });
+  if (survivors_.erase(id) == 0) return;  // it came back before
+  spdlog::info("session {} of the earlier rtswapd has ended with its process", id);
+  if (loop_ != nullptr) loop_->post(arbiter::RecoveryPeerDied{});
+}
+
+// The arbiter has accepted the session, and with it the end of the one it resumes.
+void Sessions::welcomed(SessionId id) {
+  const std::lock_guard lock(mutex_);
+  const auto it = sessions_.find(id);
+  if (it == sessions_.end() || it->second.resumed == 0) return;
+  const SessionId old = it->second.resumed;
+  if (const auto watch = survivor_watches_.find(old); watch != survivor_watches_.end()) {
+    watcher_->cancel(watch->second);
+    survivor_watches_.erase(watch);
+  }
+  if (const auto previous = sessions_.find(old); previous != sessions_.end()) {
+    watcher_->cancel(previous->second.watch);
+    if (previous->second.stream) previous->second.stream->cancel();
+  }
+  forget(old);
+}
+
+// REQUIRES: mutex_ held.
+void Sessions::forget(SessionId id) {
+  sessions_.erase(id);
+  state_.update([&](SavedState& state) { erase_client(state, id); });
+}
+
+Status Sessions::note_fetch(SessionId id, pid_t pid, const std::string& device_uuid) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(id);
+    if (it == sessions_.end() || it->second.peer->pid != pid) {
+      return fail(violation("session " + std::to_string(id) + " is not one of process " +
+                            std::to_string(pid)));
+    }
+    state_.update([&](SavedState& state) {
+      for (SavedClient& client : state.clients) {
+        if (client.session != id) continue;
+        if (std::find(client.devices.begin(), client.devices.end(), device_uuid) ==
+            client.devices.end()) {
+          client.devices.push_back(device_uuid);
+        }
+      }
+    });
+  }
+  state_.flush();
+  return {};
+}
+
+std::optional<protocol::Snapshot> Sessions::snapshot() {
+  arbiter::Loop* loop = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    loop = loop_;
+  }
+  // Outside the lock: the loop may be in send(). It outlives the gRPC server, hence this call.
+  if (loop == nullptr) return {};
+  return loop->snapshot();
+}
+
+void Sessions::send(SessionId id, protocol::ArbiterMessage message) {
+  if (std::holds_alternative<protocol::Welcome>(message)) welcomed(id);
+  std::shared_ptr<SessionStream> stream;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(id);
+    if (it != sessions_.end()) stream = it->second.stream;
+  }
+  if (stream) stream->send(std::move(message));
+}
+
+void Sessions::close_session(SessionId id, const Error& reason) {
+  std::shared_ptr<SessionStream> stream;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(id);
+    if (it == sessions_.end()) return;
+    it->second.ended_by_arbiter = true;
+    stream = it->second.stream;
+    if (reason.code != ErrorCode::closed) {
+      spdlog::warn("session of {} (pid {}) ended: {}", it->second.name, it->second.peer->pid,
+                   reason.message);
+    }
+  }
+  if (stream) stream->finish();
+}
+
+void Sessions::trace(const arbiter::Trace& event) {
+  if (options_.trace != nullptr) options_.trace->write(event);
+  if (spdlog::should_log(spdlog::level::debug)) spdlog::debug("{}", trace_line(event));
+}
+
+void Sessions::failed(const std::string& what) { options_.on_failure(what); }
+
+}  // namespace rtswap::daemon

@@ -1,0 +1,115 @@
+// The clients of this daemon: turns their streams and deaths into events of the arbiter, and the
+// arbiter's effects into messages. No policy lives here.
+//
+// A session outlives its stream: the process is the lease. When the stream ends the arbiter hears
+// SessionDisconnected, and SessionDied once the process is dead (or after Goodbye). No message of a
+// session is applied after its SessionDied, although a forked child may keep the stream open.
+//
+// Threads: any.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "csrc/arbiter/loop.h"
+#include "daemon/peer.h"
+#include "daemon/session_stream.h"
+#include "daemon/state_file.h"
+#include "daemon/trace_file.h"
+#include "daemon/watcher.h"
+
+namespace rtswap::daemon {
+
+// A process of an earlier life that still holds chunks.
+struct Survivor {
+  SavedClient client;
+  UniqueFd process;  // pidfd
+};
+
+class Sessions final : public arbiter::EffectSink {
+ public:
+  struct Options {
+    uint64_t epoch = 0;
+    protocol::SessionId last_session = 0;  // of earlier lives: numbers are never reused
+    std::vector<Survivor> survivors;
+    TraceFile* trace = nullptr;                          // may be none
+    std::function<void(const std::string&)> on_failure;  // the arbiter has stopped
+  };
+
+  // `state` outlives this.
+  Sessions(Options options, StateKeeper& state);
+  ~Sessions() override;
+
+  // Lets sessions through to the arbiter; until then they wait. REQUIRES: close() before `loop`
+  // ends.
+  void open(arbiter::Loop& loop);
+  // Ends all streams; no event is posted after that.
+  void close();
+
+  // Survivors that have neither died nor come back, and whether one of them has this device.
+  std::vector<SavedClient> survivors() const;
+
+  // A connection was accepted; gRPC will call it `key` (ServerContext::peer()).
+  void admit(const std::string& key, Peer peer);
+
+  // The body of the rpc Session: returns when the stream has ended.
+  grpc::Status serve(grpc::ServerContext& context, SessionStream::Stream& stream);
+  // nullopt while no arbiter is there.
+  std::optional<protocol::Snapshot> snapshot();
+  bool is_open() const;
+
+  // The process `pid` fetches the chunks of a device for its session; remembered before it gets
+  // them. `protocol_violation` when the session is not its own.
+  Status note_fetch(protocol::SessionId session, pid_t pid, const std::string& device_uuid);
+
+  void send(protocol::SessionId session, protocol::ArbiterMessage message) override;
+  void close_session(protocol::SessionId session, const Error& reason) override;
+  void trace(const arbiter::Trace& event) override;
+  void failed(const std::string& what) override;
+
+ private:
+  struct Session {
+    std::shared_ptr<Peer> peer;
+    std::shared_ptr<SessionStream> stream;
+    Watcher::WatchId watch = 0;
+    protocol::SessionId resumed = 0;
+    std::string name;
+    bool said_goodbye = false;
+    bool ended_by_arbiter = false;
+  };
+
+  void run(const std::shared_ptr<Peer>& peer, const std::shared_ptr<SessionStream>& stream);
+  Result<protocol::Hello> read_hello(SessionStream& stream);
+  Status wait_until_open();
+  Result<protocol::SessionId> open_session(const std::shared_ptr<Peer>& peer,
+                                           const std::shared_ptr<SessionStream>& stream,
+                                           const protocol::Hello& hello);
+  Status check_resumed(const Peer& peer, protocol::SessionId resumed) const;
+  Status pass_on(protocol::SessionId session, const v1::ClientEnvelope& envelope);
+  void end_session(protocol::SessionId session);
+  void process_died(protocol::SessionId session);
+  void survivor_died(protocol::SessionId session);
+  void welcomed(protocol::SessionId session);
+  void forget(protocol::SessionId session);
+
+  const Options options_;
+  StateKeeper& state_;
+  mutable std::mutex mutex_;
+  std::condition_variable opened_;
+  arbiter::Loop* loop_ = nullptr;
+  protocol::SessionId last_session_;
+  std::map<std::string, std::shared_ptr<Peer>> peers_;
+  std::map<protocol::SessionId, Session> sessions_;
+  std::map<protocol::SessionId, SavedClient> survivors_;
+  std::map<protocol::SessionId, Watcher::WatchId> survivor_watches_;
+  std::unique_ptr<Watcher> watcher_;  // last: its callbacks use everything above
+};
+
+}  // namespace rtswap::daemon

@@ -1,0 +1,99 @@
+#include "daemon/tasks_file.h"
+
+#include <cmath>
+#include <optional>
+
+#include "daemon/toml_file.h"
+
+namespace rtswap::daemon {
+namespace {
+
+constexpr double kLargest_ms = 1e9;  // some eleven days: more is a mistake of units
+
+Error at(const std::string& where, const std::string& what) {
+  return {ErrorCode::invalid_argument, where + ": " + what};
+}
+
+Result<int64_t> positive_ns(const TomlEntry& entry, double ns_per_unit) {
+  const double ns = entry.number * ns_per_unit;
+  if (entry.type != TomlEntry::Type::number || !(ns >= 1) || ns > kLargest_ms * 1e6) {
+    return fail(at(entry.where, entry.key + " takes a positive number of milliseconds"));
+  }
+  return std::llround(ns);
+}
+
+struct Task {
+  std::string name;
+  arbiter::TaskOverride settings;
+};
+
+Status apply(const TomlEntry& entry, Task& task) {
+  protocol::Timing& timing = task.settings.timing;
+  if (entry.key == "name") {
+    if (entry.type != TomlEntry::Type::text || entry.values[0].empty()) {
+      return fail(at(entry.where, "name takes the name of a task"));
+    }
+    task.name = entry.values[0];
+  } else if (entry.key == "period_ms" || entry.key == "rate_hz") {
+    if (timing.period_ns != 0) {
+      return fail(at(entry.where, "give either period_ms or rate_hz, not both"));
+    }
+    if (entry.key == "period_ms") {
+      RTSWAP_ASSIGN(timing.period_ns, positive_ns(entry, 1e6));
+    } else if (entry.type != TomlEntry::Type::number || !(entry.number >= 1e-6) ||
+               entry.number > 1e6) {
+      return fail(at(entry.where, "rate_hz takes a positive number of releases per second"));
+    } else {
+      timing.period_ns = std::llround(1e9 / entry.number);
+    }
+  } else if (entry.key == "deadline_ms") {
+    RTSWAP_ASSIGN(timing.deadline_ns, positive_ns(entry, 1e6));
+  } else if (entry.key == "wcet_ms") {
+    RTSWAP_ASSIGN(timing.wcet_ns, positive_ns(entry, 1e6));
+  } else if (entry.key == "resident") {
+    if (entry.type != TomlEntry::Type::boolean) {
+      return fail(at(entry.where, "resident takes true or false"));
+    }
+    task.settings.resident = entry.boolean;
+  } else if (entry.key == "late") {
+    const std::string value = entry.values.empty() ? "" : entry.values[0];
+    if (value != "drop" && value != "run") {
+      return fail(at(entry.where, "late takes \"drop\" or \"run\""));
+    }
+    task.settings.late_run = value == "run";
+  } else {
+    return fail(at(entry.where, "a task has no setting \"" + entry.key +
+                                    "\"; there are: name period_ms rate_hz deadline_ms wcet_ms "
+                                    "resident late"));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::map<std::string, arbiter::TaskOverride>> read_tasks_file(const std::string& path) {
+  RTSWAP_ASSIGN(const TomlFile file, TomlFile::read(path));
+  for (const TomlEntry& entry : file.entries()) {
+    if (entry.key != "task") {
+      return fail(at(entry.where, "\"" + entry.key + "\" belongs into a [[task]]"));
+    }
+  }
+  RTSWAP_ASSIGN(const auto tables, file.tables("task"));
+  std::map<std::string, arbiter::TaskOverride> overrides;
+  for (const TomlFile::Table& table : tables) {
+    Task task;
+    for (const TomlEntry& entry : table.entries) RTSWAP_TRY(apply(entry, task));
+    if (task.name.empty()) return fail(at(table.where, "this task has no name"));
+    const protocol::Timing& timing = task.settings.timing;
+    if (timing.period_ns > 0 && timing.deadline_ns > timing.period_ns) {
+      return fail(
+          at(table.where, "the deadline of \"" + task.name + "\" is longer than its period"));
+    }
+    if (!overrides.emplace(task.name, task.settings).second) {
+      return fail(at(table.where, "task \"" + task.name + "\" is described twice"));
+    }
+  }
+  return overrides;
+}
+
+}  // namespace rtswap::daemon

@@ -1,0 +1,200 @@
+"""The memory of one model: its tensors in an arena, closed whenever no job holds a grant."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import torch
+
+from rtswap import _core
+from rtswap.collect import Collected, Kind, is_wrapper
+from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from rtswap.region import Region
+
+log = logging.getLogger("rtswap")
+
+# Eviction starts at the end: what must be written back goes to the front and leaves last.
+_SEGMENT_ORDER = (Kind.MUTABLE, Kind.READ_ONLY, Kind.SCRATCH)
+
+
+class Arena:
+    """Shared by all tasks that ``share()`` one model. Threads: any, with the GIL."""
+
+    def __init__(
+        self, session: _core.Session, device: int, torch_device: torch.device, label: str
+    ) -> None:
+        self.session = session
+        self.torch_device = torch_device
+        self.label = label
+        self.id = session.open_arena(device, label)
+        self.regions: list[Region] = []
+        self.used = False
+        """A job has run, so that mutable bytes may differ from the host image."""
+        self._sets: list[_core.TensorSet] = []
+        self._users = 0
+        self._holders = 0
+        self._closed = False
+        self._lock = threading.RLock()
+
+    # --- growing -------------------------------------------------------------------------------
+
+    def prepare(self, tensors: _core.TensorSet) -> None:
+        """Reserves addresses and fills host images; the tensors stay as they are until `adopt`."""
+        for kind in _SEGMENT_ORDER:
+            size = tensors.bytes(kind)
+            if size:
+                segment = self.session.add_segment(self.id, int(kind), size, None)
+                tensors.fill(int(kind), segment)
+        self.session.publish_arena(self.id)
+
+    def adopt(self, tensors: _core.TensorSet, collected: Collected) -> None:
+        """Moves the tensors into the arena and closes them, unless a job is running."""
+        with self._lock:
+            tensors.commit(self.session)
+            tensors.watch(collected.watches)
+            self._sets.append(tensors)
+            if not self._holders:
+                tensors.close(self._closed_message())
+
+    def add_scratch(self, size: int, kind: Kind) -> _core.Segment:
+        segment = self.session.add_segment(self.id, int(kind), size, None)
+        self.session.publish_arena(self.id)
+        return segment
+
+    @property
+    def busy(self) -> bool:
+        return self._holders > 0
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises unless every tensor still lies in the arena."""
+        if self._closed:
+            raise Closed(f"{self.label} was closed. Register its model again.")
+        names = [name for tensors in self._sets for name in tensors.escaped()]
+        if names:
+            shown = ", ".join(repr(name) for name in names[:5]) + (", ..." if names[5:] else "")
+            raise EscapedTensor(
+                f"{len(names)} tensor(s) of {self.label} no longer lie in its memory: {shown}. "
+                "Something replaced their storage (.half(), .to(), load_state_dict(assign=True), "
+                "share_memory(), p.data = ...). Close the task, change the model, and register it "
+                "again; load_state_dict() without assign works inside rtswap.resident(model)."
+            )
+
+    def open(self) -> None:
+        """A grant begins: torch may touch the storages."""
+        with self._lock:
+            if self._closed:
+                raise Closed(f"{self.label} was closed. Register its model again.")
+            self._holders += 1
+            self.used = True
+            if self._holders == 1:
+                for tensors in self._sets:
+                    tensors.open()
+
+    def close(self) -> None:
+        """A grant ends."""
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0 and not self._closed:
+                message = self._closed_message()
+                for tensors in self._sets:
+                    tensors.close(message)
+
+    def settle_regions(self) -> None:
+        """The grant's work has completed on the device."""
+        for region in self.regions:
+            region.settle()
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def add_user(self) -> None:
+        with self._lock:
+            self._users += 1
+
+    def drop_user(self) -> bool:
+        """True for the last one."""
+        with self._lock:
+            self._users -= 1
+            return self._users == 0
+
+    def has_changed_bytes(self) -> bool:
+        """Mutable bytes may exist that are not in the host image."""
+        return self.used and any(tensors.bytes(Kind.MUTABLE) for tensors in self._sets)
+
+    def release(self, *, mutable_from_device: bool) -> None:
+        """Gives the tensors ordinary memory with the right bytes."""
+        with self._lock:
+            for region in self.regions:
+                region.retire()
+            for tensors in self._sets:
+                tensors.release(mutable_from_device)
+            self._sets.clear()
+            self._closed = True
+
+    def renew_lock(self) -> None:
+        self._lock = threading.RLock()
+
+    def forsake(self, why: str) -> None:
+        """Closes the tensors for good, without giving them memory."""
+        with self._lock:
+            self._closed = True
+            for region in self.regions:
+                region.retire()
+            for tensors in self._sets:
+                tensors.close(f"{self.label}: {why}")
+
+    def note_versions(self) -> None:
+        """Remembers the version counters of what eviction would drop."""
+        for tensors in self._sets:
+            tensors.note_versions()
+
+    def save_changed(self) -> int:
+        """Writes read_only storages that changed since `note_versions` to the host image."""
+        return sum(tensors.save_changed() for tensors in self._sets)
+
+    def copy_mutable(self) -> list[list[torch.Tensor]]:
+        return [tensors.copy_mutable() for tensors in self._sets]
+
+    def assign_mutable(self, copies: list[list[torch.Tensor]]) -> None:
+        for tensors, copy in zip(self._sets, copies, strict=True):
+            tensors.assign_mutable(copy)
+
+    def _closed_message(self) -> str:
+        return (
+            f"rtswap: this tensor belongs to {self.label}, which holds no memory now (it may be "
+            "swapped out). Enter `with task.job():` to run the model, or `with "
+            "rtswap.resident(model):` to read, save or load it."
+        )
+
+
+def plan(collected: Collected, device: torch.device, label: str) -> _core.TensorSet:
+    """Groups and checks the tensors; changes nothing."""
+    for name, _, _, tensor in collected.watches:
+        if is_wrapper(tensor) and tensor.device != device:
+            raise Unsupported(
+                f"'{name}' is a {type(tensor).__name__}, a wrapper around other tensors, and is on "
+                f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
+                "before registering it."
+            )
+    tensors = _core.TensorSet(collected.tensors, device, label)
+    # After the set has refused tensors that are closed: torch's is_shared() aborts on those.
+    for name, tensor, _ in collected.tensors:
+        if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
+            raise InvalidArgument(
+                f"'{name}' cannot be made swappable: it lies in memory shared with other processes "
+                "(share_memory()), which would stay behind. Clone it first."
+            )
+    left = tensors.left_behind()
+    if left:
+        log.warning(
+            "%s: other tensors share memory with %s and do not move along; they keep the old "
+            "values. Make them part of the model, or drop them before registering.",
+            label,
+            ", ".join(repr(name) for name in left[:5]),
+        )
+    return tensors

@@ -1,0 +1,105 @@
+"""Periodic releases without drift: the k-th job is released at start + k * period."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from rtswap import _core
+from rtswap.errors import Closed, InvalidArgument
+from rtswap.jobs import Job
+
+if TYPE_CHECKING:
+    from rtswap.tasks import Task
+
+# How often a clock that cannot tell its next release yet looks again.
+_LOOK_S = 0.02
+
+
+class JobClock(Iterator[Job], AsyncIterator[Job]):
+    """Yields a job at each release and holds nothing meanwhile.
+
+    The clock never catches up: releases whose instant has passed while the caller was busy are
+    skipped and counted. It ends when the task is closed and stands still while it is paused. With
+    a daemon that holds tasks back (``rtswapd --wait-for``) it starts at their common instant.
+    """
+
+    def __init__(self, task: Task) -> None:
+        if not task.period_ms:
+            raise InvalidArgument(
+                f"Task '{task.name}' has no period, so it has no clock. Give period_ms= or "
+                "rate_hz= when registering it, or release jobs by task.job()."
+            )
+        self._task = task
+        self._start_ns: int | None = None
+        self._last = -1
+        self._target: int | None = None
+        self._period_ns = 0
+        self.skipped = 0
+
+    def __iter__(self) -> JobClock:
+        return self
+
+    def __aiter__(self) -> JobClock:
+        return self
+
+    def __next__(self) -> Job:
+        while True:
+            wait_s, job = self._step()
+            if job is not None:
+                return job
+            if wait_s is None:
+                raise StopIteration
+            time.sleep(wait_s)
+
+    async def __anext__(self) -> Job:
+        while True:
+            wait_s, job = self._step()
+            if job is not None:
+                return job
+            if wait_s is None:
+                raise StopAsyncIteration
+            await asyncio.sleep(wait_s)
+
+    def _step(self) -> tuple[float | None, Job | None]:
+        """(how long to wait, None), (None, job now), or (None, None) at the end."""
+        if self._task.closed:
+            return None, None
+        if self._task.state == "paused":
+            self._start_ns = None
+            return _LOOK_S, None
+        now_ns = _core.monotonic_now_ns()
+        if self._start_ns is None or self._period_ns != self._task._period_ns:
+            start_ns = self._first_release(now_ns)
+            if start_ns is None:
+                return _LOOK_S, None
+            self._start_ns, self._last, self._target = start_ns, -1, None
+            self._period_ns = self._task._period_ns
+        if self._target is None:
+            self._target = self._next_index(now_ns)
+        release_ns = self._start_ns + self._target * self._period_ns
+        if release_ns > now_ns:
+            # In slices, so that close(), pause() and set_period() are noticed.
+            return min((release_ns - now_ns) / 1e9, _LOOK_S), None
+        skipped = self._target - self._last - 1
+        self.skipped += skipped
+        self._task._skipped(skipped)
+        self._last, self._target = self._target, None
+        return None, Job(self._task, release_ns, None)
+
+    def _first_release(self, now_ns: int) -> int | None:
+        """None while the arbiter still waits for other tasks."""
+        try:
+            common_ns = self._task._session().common_start_ns
+        except Closed:
+            return now_ns
+        if common_ns == 0:
+            return None
+        return now_ns if common_ns is None else common_ns
+
+    def _next_index(self, now_ns: int) -> int:
+        """The first release that has not passed yet."""
+        assert self._start_ns is not None
+        return max(self._last + 1, -(-(now_ns - self._start_ns) // self._period_ns))

@@ -1,0 +1,106 @@
+"""The daemon's trace file as a timeline.
+
+One line is one JSON object with `kind`, `at_ns`, `task` ("name@pid"), `bytes` and so on; see
+docs/protocol.md. Lines of kinds that are not needed here are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    begin_ns: int
+    end_ns: int
+    bytes: int = 0
+
+
+@dataclass
+class Timeline:
+    """Per task name: when it ran, when it was restored, when it was evicted."""
+
+    runs: dict[str, list[Interval]] = field(default_factory=lambda: defaultdict(list))
+    restores: dict[str, list[Interval]] = field(default_factory=lambda: defaultdict(list))
+    evictions: dict[str, list[Interval]] = field(default_factory=lambda: defaultdict(list))
+    resident_bytes_max: int = 0  # the most memory that tasks held at one time
+
+
+def load(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def task_name(shown: str) -> str:
+    """ "camera" of "camera@1234"."""
+    return shown.rpartition("@")[0] or shown
+
+
+@dataclass
+class _Transfer:
+    """Pieces of one restore or eviction that may overlap: one interval from first to last."""
+
+    begin_ns: int
+    begun: int = 0
+    ended: int = 0
+    bytes: int = 0
+
+
+def build(events: Iterable[dict[str, Any]], until_ns: int | None = None) -> Timeline:
+    """`until_ns`: when the tasks began to leave. Memory given back at the end of a task is not in
+    the trace, so nothing is counted after that.
+    """
+    timeline = Timeline()
+    running: dict[str, int] = {}
+    open_transfers: dict[tuple[str, str], _Transfer] = {}
+    held: dict[str, int] = defaultdict(int)
+
+    def transfer(kind: str, event: dict[str, Any], into: dict[str, list[Interval]]) -> None:
+        task = event["task"]
+        key = (task, kind.partition("_")[0])
+        amount = int(event.get("bytes", 0))
+        if kind.endswith("_begin"):
+            piece = open_transfers.setdefault(key, _Transfer(event["at_ns"]))
+            piece.begun += amount
+            return
+        piece = open_transfers.get(key, _Transfer(event["at_ns"]))
+        piece.ended += amount
+        if piece.ended >= piece.begun or amount == 0:
+            open_transfers.pop(key, None)
+            into[task_name(task)].append(Interval(piece.begin_ns, event["at_ns"], piece.ended))
+
+    for event in events:
+        if until_ns is not None and event["at_ns"] > until_ns:
+            break
+        kind, task, at_ns = event["kind"], event.get("task", ""), event["at_ns"]
+        if kind == "run_begin":
+            running[task] = at_ns
+        elif kind == "run_end" and task in running:
+            timeline.runs[task_name(task)].append(Interval(running.pop(task), at_ns))
+        elif kind in ("restore_begin", "restore_end"):
+            transfer(kind, event, timeline.restores)
+        elif kind in ("evict_begin", "evict_end"):
+            transfer(kind, event, timeline.evictions)
+        elif kind == "session_closed":
+            # A dead process holds nothing; the event names the process, so match by pid.
+            for name in [name for name in held if _same_process(name, event)]:
+                held[name] = 0
+        if kind == "restore_begin":
+            held[task] += int(event["bytes"])
+            timeline.resident_bytes_max = max(timeline.resident_bytes_max, sum(held.values()))
+        elif kind == "evict_end":
+            held[task] -= int(event["bytes"])
+    return timeline
+
+
+def _same_process(task: str, event: dict[str, Any]) -> bool:
+    if "lives" in event.get("detail", ""):  # only the link is gone
+        return False
+    pid = task.rpartition("@")[2]
+    return pid in re.findall(r"\d+", f"{event.get('task', '')} {event.get('detail', '')}")

@@ -1,0 +1,120 @@
+"""Hooks on the root modules: a call outside any job becomes a job of its own.
+
+They decide *when* memory is there; whether it may be touched is decided by the closed storages, so
+nothing breaks where torch runs no hooks. Inside a job they do nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from rtswap.errors import NestedJob, NotRegistered, NotResident
+from rtswap.jobs import Job, current_job
+
+if TYPE_CHECKING:
+    from rtswap.tasks import Task
+
+_TOKEN = "_rtswap_token"
+
+
+class RootHooks:
+    """The hooks of one root module of one task."""
+
+    def __init__(self, task: Task, module: nn.Module) -> None:
+        import torch._dynamo  # slow to import, so only when something is registered
+
+        remove_stale(module)
+        self._task = weakref.ref(task)
+        self._module = weakref.ref(module)
+        self._name = task.name
+        self._local = threading.local()
+        # Compiled code must run them as they are: a traced call into the core would fail.
+        before = torch._dynamo.disable(self._make_before())  # type: ignore[no-untyped-call]
+        after = torch._dynamo.disable(self._make_after())  # type: ignore[no-untyped-call]
+        setattr(before, _TOKEN, self)
+        setattr(after, _TOKEN, self)
+        self._handles = [
+            module.register_forward_pre_hook(before, prepend=True),
+            module.register_forward_hook(after, always_call=True),
+        ]
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    # copy.deepcopy copies a module's table of hooks but not the functions in it; these therefore
+    # can tell the copy from the module they were made for.
+    def _make_before(self) -> Any:
+        def enter_job(module: nn.Module, args: Any) -> None:
+            self._before(module)
+
+        return enter_job
+
+    def _make_after(self) -> Any:
+        def leave_job(module: nn.Module, args: Any, output: Any) -> None:
+            self._after(module)
+
+        return leave_job
+
+    def _before(self, module: nn.Module) -> None:
+        task = self._task()
+        if module is not self._module():
+            raise NotRegistered(
+                f"This {type(module).__name__} is a copy of the model of task '{self._name}' and "
+                "is not registered itself. Register it, or call rtswap.forget(copy) to use it as "
+                "an ordinary module."
+            )
+        if task is None:
+            return
+        job = current_job()
+        if job is not None:
+            if job.task._arena is not task._arena:
+                raise NestedJob(
+                    f"The model of task '{task.name}' was called inside a job of task "
+                    f"'{job.task.name}', which holds the device for its own model. End that job "
+                    "first, or register both models as one task."
+                )
+            return
+        if task._strict:
+            raise NotResident(
+                f"The model of task '{task.name}' was called outside a job (strict mode). Enter "
+                f"`with task.job():` first."
+            )
+        implicit = task.job()
+        implicit.__enter__()
+        self._open_jobs().append(implicit)
+
+    def _after(self, module: nn.Module) -> None:
+        """May run without `_before`: torch calls it too when an earlier hook raised."""
+        jobs = self._open_jobs()
+        if module is self._module() and jobs and jobs[-1] is current_job():
+            jobs.pop().__exit__(None, None, None)
+
+    def _open_jobs(self) -> list[Job]:
+        jobs: list[Job] | None = getattr(self._local, "jobs", None)
+        if jobs is None:
+            jobs = self._local.jobs = []
+        return jobs
+
+
+def remove_stale(module: nn.Module) -> bool:
+    """Removes hooks that a copied module inherited; True when there were some."""
+    found = False
+    for submodule in module.modules():
+        for table in (submodule._forward_pre_hooks, submodule._forward_hooks):
+            for key, hook in list(table.items()):
+                owner = getattr(hook, _TOKEN, None)
+                if owner is not None and owner._module() is not submodule:
+                    del table[key]
+                    submodule._forward_hooks_always_called.pop(key, None)
+                    found = True
+    return found
+
+
+def forget(module: nn.Module) -> None:
+    """Makes a copy of a registered module an ordinary module again: drops the copied hooks."""
+    remove_stale(module)

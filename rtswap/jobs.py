@@ -1,0 +1,308 @@
+"""One job: from the request through the grant to the end of its work on the device."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rtswap import _core
+from rtswap.errors import Closed, Error, InvalidArgument, JobDropped, NestedJob, Timeout
+from rtswap.units import limit_ns
+
+if TYPE_CHECKING:
+    from rtswap.tasks import Task
+
+log = logging.getLogger("rtswap")
+
+_current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("rtswap_job", default=None)
+
+# CLOCK_MONOTONIC starts at boot, CLOCK_REALTIME in 1970: no machine has been up for 15 years, and
+# no stamp is of before 1985.
+_REALTIME_FROM_NS = 5 * 10**17
+# Clocks of one host, read one after the other.
+_STAMP_TOLERANCE_NS = 1_000_000
+
+
+def current_job() -> Job | None:
+    """The job this thread (or asyncio task) is inside of."""
+    return _current.get()
+
+
+def release_instant(stamp_ns: int | None) -> int:
+    """CLOCK_MONOTONIC instant of a stamp of either clock; 0 (now) for None."""
+    if stamp_ns is None:
+        return 0
+    if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, int) or stamp_ns <= 0:
+        raise InvalidArgument(
+            f"stamp_ns must be an integer of nanoseconds (CLOCK_MONOTONIC or CLOCK_REALTIME), "
+            f"not {stamp_ns!r}."
+        )
+    now_ns = _core.monotonic_now_ns()
+    if stamp_ns >= _REALTIME_FROM_NS:
+        stamp_ns += now_ns - _core.realtime_now_ns()
+    if stamp_ns > now_ns + _STAMP_TOLERANCE_NS:
+        raise InvalidArgument(
+            f"stamp_ns lies {(stamp_ns - now_ns) / 1e6:.3f} ms in the future. A job is released by "
+            "something that has happened; for releases at future instants use task.jobs()."
+        )
+    return max(1, min(stamp_ns, now_ns))
+
+
+class Job:
+    """Made by ``task.job()`` and ``task.jobs()``; used once, with ``with`` or ``async with``.
+
+    Entering waits for the grant: all memory of the model on the device, and the device to itself.
+    Leaving waits until the work queued inside has completed and gives the grant back, also when
+    the body raised.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        release_ns: int,
+        timeout: float | None,
+        *,
+        exclusive: bool = False,
+        closing: bool = False,
+    ) -> None:
+        self._task = task
+        self._release_ns = release_ns
+        self._limit_ns = limit_ns(timeout)
+        self._exclusive = exclusive
+        self._closing = closing  # tensors that escaped are no reason not to close
+        self._native: _core.Job | None = None
+        self._entered = False
+        self._started = False
+        self._previous: Job | None = None
+        self._streams: list[int] = []
+        self._info: dict[str, Any] = {}
+
+    # --- what it tells ---------------------------------------------------------------------------
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    @property
+    def index(self) -> int | None:
+        """Count of this task's jobs, from 0. None before the request."""
+        return self._count("index")
+
+    @property
+    def release_ns(self) -> int | None:
+        """CLOCK_MONOTONIC instant from which the deadline counts. None: when it is entered."""
+        return self._fact("release_ns") or self._release_ns or None
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """CLOCK_MONOTONIC instant; None for best effort."""
+        return self._count("deadline_ns")
+
+    @property
+    def waited_ms(self) -> float | None:
+        """From the request to the start."""
+        return self._milliseconds("waited_ns") if self._started else None
+
+    @property
+    def restored_bytes(self) -> int | None:
+        """Bytes brought to the device for this job since its request."""
+        return self._count("restored_bytes")
+
+    @property
+    def response_ms(self) -> float | None:
+        """From the release to the end of its work on the device; None before the end."""
+        ended_ns = self._fact("ended_ns")
+        return (ended_ns - self._info["release_ns"]) / 1e6 if ended_ns else None
+
+    @property
+    def execution_ms(self) -> float | None:
+        """From the start to the end of its work on the device; None before the end."""
+        ended_ns = self._fact("ended_ns")
+        return (ended_ns - self._info["started_ns"]) / 1e6 if ended_ns else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the deadline was met; None before the end, and for best effort."""
+        ended_ns, deadline_ns = self._fact("ended_ns"), self._fact("deadline_ns")
+        return ended_ns <= deadline_ns if ended_ns and deadline_ns is not None else None
+
+    def __repr__(self) -> str:
+        state = "ended" if self._fact("ended_ns") else "running" if self._started else "new"
+        return f"<rtswap.Job {self.index} of '{self._task.name}', {state}>"
+
+    # --- with -------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Job:
+        native = self._request()
+        try:
+            if not native.wait(self._limit_ns):
+                raise self._timed_out()
+            self._start(native)
+        except BaseException as error:
+            self._give_up(native, error)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        native, streams = self._close()
+        self._end(native, streams)
+
+    # --- async with -------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Job:
+        native = self._request()
+        try:
+            await self._ready(native)
+            self._start(native)
+        except BaseException as error:
+            self._give_up(native, error)
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        native, streams = self._close()
+        try:
+            await _device_idle(self._task.device)
+        finally:
+            self._end(native, streams)
+
+    async def _ready(self, native: _core.Job) -> None:
+        """Waits on the job's descriptor: no thread, and the event loop goes on."""
+        loop = asyncio.get_running_loop()
+        limit = None if self._limit_ns < 0 else self._limit_ns / 1e9
+        end = None if limit is None else time.monotonic() + limit
+        while not native.wait(0):
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise self._timed_out()
+            ready: asyncio.Future[None] = loop.create_future()
+            descriptor = native.ready_descriptor()
+            loop.add_reader(descriptor, _resolve, ready)
+            try:
+                await asyncio.wait((ready,), timeout=left)
+            finally:
+                loop.remove_reader(descriptor)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def _request(self) -> _core.Job:
+        outer = _current.get()
+        if outer is not None:
+            raise NestedJob(
+                f"A job of task '{self._task.name}' was entered inside a job of task "
+                f"'{outer.task.name}'. A job holds the whole device, so this would wait for "
+                "itself: end the outer job first, or register both models as one task."
+            )
+        if self._entered:
+            raise InvalidArgument("A job is used once. Make a new one with task.job().")
+        self._entered = True
+        native_task = self._task._native_open()
+        if not self._closing:
+            self._task._arena.check()
+        native = native_task.release(self._release_ns, self._exclusive)
+        self._native = native
+        return native
+
+    def _start(self, native: _core.Job) -> None:
+        self._task._arena.open()
+        self._started = True
+        self._task._running(1)
+        self._previous = _current.get()
+        _current.set(self)
+        self._streams = _current_streams(self._task.device)
+
+    def _close(self) -> tuple[_core.Job, list[int]]:
+        """The body is over: nothing new may be queued on the model's memory."""
+        native = self._native
+        if native is None or not self._started:
+            raise InvalidArgument("This job was not entered.")
+        _current.set(self._previous)
+        streams = sorted({*self._streams, *_current_streams(self._task.device)})
+        self._task._arena.close()
+        return native, streams
+
+    def _end(self, native: _core.Job, streams: list[int]) -> None:
+        try:
+            native.end(streams)
+            self._task._arena.settle_regions()
+        finally:
+            self._info = native.info()
+            self._native = None
+            self._task._running(-1)
+            self._task._ended(self)
+
+    def _give_up(self, native: _core.Job, error: BaseException) -> None:
+        if self._started:
+            _current.set(self._previous)
+            self._task._arena.close()
+            self._task._running(-1)
+            self._started = False
+        native.cancel()
+        self._info = native.info()
+        self._native = None
+        self._task._not_started(self, dropped=isinstance(error, JobDropped))
+
+    def _timed_out(self) -> Timeout:
+        return Timeout(
+            f"Task '{self._task.name}' got no grant within {self._limit_ns / 1e9:g} s. The device "
+            "was busy with other tasks; the request was withdrawn."
+        )
+
+    def _fact(self, name: str) -> Any:
+        info = self._native.info() if self._native is not None else self._info
+        return info.get(name)
+
+    def _count(self, name: str) -> int | None:
+        value = self._fact(name)
+        return None if value is None else int(value)
+
+    def _milliseconds(self, name: str) -> float | None:
+        value = self._fact(name)
+        return None if value is None else value / 1e6
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _current_streams(device: torch.device) -> list[int]:
+    """Where this thread queues work now; the simulated device computes in the calling thread."""
+    if device.type != "cuda":
+        return []
+    return [int(torch.cuda.current_stream(device).cuda_stream)]
+
+
+async def _device_idle(device: torch.device) -> None:
+    """Polls, so that ending a job does not block the event loop while the device computes."""
+    if device.type != "cuda":
+        return
+    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    while not event.query():  # type: ignore[no-untyped-call]
+        await asyncio.sleep(0.0005)
+
+
+def quietly(step: Callable[[], object], what: str) -> None:
+    """For clean-up that must not hide the error that led to it."""
+    try:
+        step()
+    except (Error, Closed) as error:
+        log.warning("%s: %s", what, error)

@@ -1,0 +1,176 @@
+"""Making models and tensors swappable."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from rtswap import runtime
+from rtswap.arena import Arena, plan
+from rtswap.collect import Kinds, collect_modules, collect_tensor, kind_named, warn_unseen
+from rtswap.errors import AdmissionRefused, InvalidArgument
+from rtswap.jobs import quietly
+from rtswap.residency import task_of
+from rtswap.tasks import Late, OnRefusal, Task, Timing, log, open_native, open_options
+from rtswap.units import limit_ns
+
+
+def register(
+    module: nn.Module | Sequence[nn.Module],
+    *,
+    name: str | None = None,
+    period_ms: float | None = None,
+    rate_hz: float | None = None,
+    deadline_ms: float | None = None,
+    wcet_ms: float | None = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    resident: bool = False,
+    late: Late = "drop",
+    on_refusal: OnRefusal = "raise",
+    kinds: Kinds | None = None,
+    device: torch.device | str | int | None = None,
+    timeout: float | None = 30.0,
+) -> Task:
+    """Hands the memory of one or several modules to rtswap, as one task.
+
+    The modules may still be on the CPU: their tensors move to the task's device and keep their
+    identity. Registering needs no device memory outside a grant. When it is refused, nothing has
+    happened to the modules.
+
+    period_ms, rate_hz:
+        Distance of releases (at least, for sporadic ones). Without a period: best effort.
+    deadline_ms:
+        From the release; default: the period.
+    wcet_ms, example_inputs:
+        Cost of one job alone on the device: declared, or measured by running the (first) module on
+        these inputs five times; then the worst time seen, times 1.2, counts (``task.promise``).
+    resident:
+        Never swapped out once it is in.
+    late:
+        What becomes of a job that can no longer meet its deadline: ``"drop"`` or ``"run"``.
+    kinds:
+        ``"mutable"``, or ``{pattern: kind}`` on the names of tensors. Parameters default to
+        ``read_only`` (dropped at eviction), buffers to ``mutable`` (written back).
+    timeout:
+        Seconds to wait for the arbiter's answers; None: no limit.
+    """
+    state = runtime.require()
+    limit_ns(timeout)
+    modules = _modules(module)
+    timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
+    if timing.period_ns and not timing.wcet_ns and example_inputs is None:
+        raise InvalidArgument(
+            "A promise needs a cost: give wcet_ms=, or example_inputs= to have it measured."
+        )
+    if example_inputs is not None and not isinstance(example_inputs, tuple):
+        raise InvalidArgument("example_inputs must be a tuple of positional inputs, e.g. (x,).")
+    name = _name(state, modules, name)
+    options = open_options(name, timing, late, on_refusal, resident=resident)
+    collected = collect_modules(modules, kinds)
+    index, torch_device = state.find_device(device)
+    tensors = plan(collected, torch_device, f"task '{name}'")  # refuses before anything is made
+
+    arena = Arena(state.session, index, torch_device, f"task '{name}'")
+    try:
+        arena.prepare(tensors)
+        native = open_native(state, arena, options, timeout)
+    except BaseException:
+        quietly(lambda: state.session.close_arena(arena.id), "closing the memory of a refused task")
+        raise
+    arena.adopt(tensors, collected)
+    task = Task(state, arena, native, modules, options)
+    task._install_hooks()
+    state.add_task(task)
+    warn_unseen(collected, name)
+    if example_inputs is not None and not timing.wcet_ns:
+        _warm(task, modules[0], example_inputs, on_refusal, timeout)
+    return task
+
+
+def _warm(
+    task: Task,
+    module: nn.Module,
+    example_inputs: tuple[Any, ...],
+    on_refusal: OnRefusal,
+    timeout: float | None,
+) -> None:
+    inputs = pytree.tree_map_only(
+        torch.Tensor, lambda tensor: tensor.to(task.device), example_inputs
+    )
+    try:
+        task._measure(lambda: module(*inputs), timeout)
+    except AdmissionRefused as error:
+        if on_refusal == "best_effort":
+            log.warning("task '%s' runs without a promise: %s", task.name, error)
+            return
+        task.close()
+        raise
+    except BaseException:
+        task.close()
+        raise
+
+
+def swappable(
+    target: torch.Tensor | nn.Module,
+    kind: str = "mutable",
+    *,
+    task: Task | nn.Module,
+) -> None:
+    """Adds a tensor, or all tensors of a module, to a task's memory. Outside its jobs.
+
+    A tensor on the CPU whose task computes on a GPU moves there; it keeps its identity.
+    """
+    owner = task_of(task)
+    owner._native_open()
+    kind_named(kind)
+    _outside_jobs(owner)
+    if isinstance(target, nn.Module):
+        collected = collect_modules([target], kind)
+    elif isinstance(target, torch.Tensor):
+        collected = collect_tensor(target, kind)
+    else:
+        raise InvalidArgument(
+            f"swappable() takes a tensor or a module, not a {type(target).__name__}."
+        )
+    arena = owner._arena
+    tensors = plan(collected, arena.torch_device, arena.label)
+    arena.prepare(tensors)
+    arena.adopt(tensors, collected)
+
+
+def _outside_jobs(task: Task) -> None:
+    if task._arena.busy:
+        raise InvalidArgument(
+            f"The memory of task '{task.name}' cannot grow while one of its jobs is running. "
+            "Call this outside jobs."
+        )
+
+
+def _modules(module: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
+    modules = [module] if isinstance(module, nn.Module) else list(module)
+    for entry in modules:
+        if not isinstance(entry, nn.Module):
+            raise InvalidArgument(
+                f"register() takes modules, not a {type(entry).__name__}. For single tensors: "
+                "rtswap.swappable(tensor, task=...)."
+            )
+    if not modules:
+        raise InvalidArgument("register() needs at least one module.")
+    return modules
+
+
+def _name(state: runtime.Runtime, modules: list[nn.Module], name: str | None) -> str:
+    if name is None:
+        base = type(modules[0]).__name__.lower()
+        taken = {task.name for task in state.tasks()}
+        names = itertools.chain([base], (f"{base}-{count}" for count in itertools.count(2)))
+        return next(candidate for candidate in names if candidate not in taken)
+    if not isinstance(name, str) or not name or "@" in name:
+        raise InvalidArgument(f"name must be a text without '@', not {name!r}.")
+    state.check_name(name)
+    return name

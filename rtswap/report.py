@@ -1,0 +1,128 @@
+"""What rtswap tells about itself: plain, frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Info:
+    """What ``enable()`` chose."""
+
+    arbiter: str
+    """For people: which daemon, or "the arbiter embedded in this process"."""
+    embedded: bool
+    connected: bool
+    device: str
+    """Where tensors of registered models live: ``cuda:0``, or ``cpu`` for the simulated device."""
+    device_uuid: str
+    device_name: str
+    simulated: bool
+    budget_bytes: int
+    chunk_bytes: int
+    version: str
+    torch_built_for: str
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What admission promised to a task, and on which measurements it rests."""
+
+    state: str
+    """``loading``, ``warming``, ``admitted``, ``best_effort``, ``refused`` or ``paused``."""
+    reason: str
+    """Why the task is best effort or refused, and what would fit; else empty."""
+    response_bound_ms: float | None
+    """Worst response the test guarantees; None: nothing is promised."""
+    wcet_ms: float | None
+    """Declared, or measured times the margin."""
+    measured_ms: float | None
+    """Worst device time seen while warming; None when the cost was declared."""
+    margin: float
+    """Factor between the measured and the declared cost."""
+    block_ms: float | None
+    """GPU time the test charges for one job, restore included."""
+
+
+@dataclass(frozen=True)
+class TaskStats:
+    """Counts of one task since it was registered."""
+
+    name: str
+    state: str
+    released: int
+    met: int
+    missed: int
+    dropped: int
+    skipped: int
+    """Releases that the clock passed over because the job before was still running."""
+    failed: int
+    """Jobs that ended by time-out, cancellation or an error before they started."""
+    restored_bytes: int
+    evicted_bytes: int
+    written_back_bytes: int
+    repaired_writes: int
+    arena_bytes: int
+    resident_bytes: int
+    host_bytes: int
+    response_min_ms: float | None
+    response_median_ms: float | None
+    response_max_ms: float | None
+
+
+@dataclass(frozen=True)
+class ArbiterTask:
+    """One task as the arbiter sees it; of any process."""
+
+    name: str
+    """``name@pid``."""
+    device: int
+    state: str
+    period_ns: int
+    deadline_ns: int
+    wcet_ns: int
+    released: int
+    met: int
+    missed: int
+    dropped: int
+    overruns: int
+    restored_bytes: int
+    evicted_bytes: int
+    written_back_bytes: int
+    arena_chunks: int
+    resident_chunks: int
+    response_max_ns: int
+    response_bound_ns: int
+
+
+@dataclass(frozen=True)
+class ArbiterDevice:
+    """One device as the arbiter sees it."""
+
+    uuid: str
+    chunk_bytes: int
+    chunk_count: int
+    free_chunks: int
+    static_bytes: int
+    static_limit_bytes: int
+    running: str
+    """``name@pid`` of the job that holds the device, or empty."""
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The arbiter's picture of all processes at one instant."""
+
+    recovering: bool
+    devices: tuple[ArbiterDevice, ...]
+    tasks: tuple[ArbiterTask, ...]
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> Snapshot:
+        return Snapshot(
+            recovering=values["recovering"],
+            devices=tuple(ArbiterDevice(**device) for device in values["devices"]),
+            tasks=tuple(ArbiterTask(**task) for task in values["tasks"]),
+        )

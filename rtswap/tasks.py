@@ -1,0 +1,417 @@
+"""Tasks: models with their release pattern."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from rtswap import _core
+from rtswap.arena import Arena
+from rtswap.clock import JobClock
+from rtswap.errors import AdmissionRefused, Closed, DaemonUnavailable, InvalidArgument, Timeout
+from rtswap.hooks import RootHooks
+from rtswap.jobs import Job, quietly, release_instant
+from rtswap.report import Promise, TaskStats
+from rtswap.units import limit_ns, positive_ns
+
+if TYPE_CHECKING:
+    from rtswap.runtime import Runtime
+
+log = logging.getLogger("rtswap")
+
+Late = Literal["drop", "run"]
+OnRefusal = Literal["raise", "best_effort"]
+
+WARM_UP_JOBS = 2
+"""Jobs before the measurement: caches, algorithm choices, lazy initialisation."""
+MEASURED_JOBS = 5
+MARGIN = 1.2
+"""Factor on the worst measured device time."""
+
+_CLOSE_LIMIT_S = 30.0
+_ANSWER_LIMIT_S = 5.0
+_ANSWER_LOOK_S = 0.001
+_KEPT_RESPONSES = 1024
+
+
+class Timing:
+    """Checked timing of a task in the core's units."""
+
+    def __init__(
+        self,
+        period_ms: float | None,
+        rate_hz: float | None,
+        deadline_ms: float | None,
+        wcet_ms: float | None,
+    ) -> None:
+        if period_ms is not None and rate_hz is not None:
+            raise InvalidArgument("Give period_ms or rate_hz, not both.")
+        self.period_ns = 0
+        if rate_hz is not None:
+            positive_ns(rate_hz, "rate_hz")
+            self.period_ns = positive_ns(1000.0 / rate_hz, "rate_hz")
+        elif period_ms is not None:
+            self.period_ns = positive_ns(period_ms, "period_ms")
+        self.deadline_ns = self.period_ns
+        if deadline_ms is not None:
+            self.deadline_ns = positive_ns(deadline_ms, "deadline_ms")
+            if not self.period_ns:
+                raise InvalidArgument("deadline_ms needs a period: give period_ms or rate_hz too.")
+            if self.deadline_ns > self.period_ns:
+                raise InvalidArgument(
+                    f"deadline_ms={deadline_ms} lies beyond the period of "
+                    f"{self.period_ns / 1e6:g} ms. A job must end before the next is released: "
+                    "use a deadline up to the period, or a longer period."
+                )
+        self.wcet_ns = 0 if wcet_ms is None else positive_ns(wcet_ms, "wcet_ms")
+
+
+class Task:
+    """A registered model. Made by :func:`rtswap.register` and :meth:`share`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        arena: Arena,
+        native: _core.Task,
+        modules: Sequence[nn.Module],
+        options: dict[str, Any],
+    ) -> None:
+        self._runtime = runtime
+        self._arena = arena
+        self._native: _core.Task | None = native
+        self._modules = tuple(modules)
+        self._options = options
+        self._name = native.name
+        self._strict = runtime.strict
+        self._hooks: list[RootHooks] = []
+        self._measured_ns = 0
+        self._jobs_running = 0
+        self._lock = threading.Lock()
+        self._counts = dict.fromkeys(
+            ("released", "met", "missed", "dropped", "skipped", "failed"), 0
+        )
+        self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
+        arena.add_user()
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors live and its inputs belong."""
+        return self._arena.torch_device
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        return self._modules
+
+    @property
+    def closed(self) -> bool:
+        return self._native is None
+
+    @property
+    def state(self) -> str:
+        """``warming``, ``admitted``, ``best_effort``, ``refused``, ``paused``, ..., ``closed``."""
+        native = self._native
+        return "closed" if native is None else str(native.verdict()["state"])
+
+    @property
+    def period_ms(self) -> float | None:
+        """The period in force (a daemon's task file may override the one declared)."""
+        return self._period_ns / 1e6 if self._period_ns else None
+
+    @property
+    def _period_ns(self) -> int:
+        native = self._native
+        return 0 if native is None else int(native.verdict()["period_ns"])
+
+    @property
+    def promise(self) -> Promise:
+        """What admission promised and on which costs it rests."""
+        verdict = self._native_open().verdict()
+
+        def milliseconds(nanoseconds: int) -> float | None:
+            return nanoseconds / 1e6 if nanoseconds else None
+
+        return Promise(
+            state=verdict["state"],
+            reason=verdict["reason"],
+            response_bound_ms=milliseconds(verdict["response_bound_ns"]),
+            wcet_ms=milliseconds(verdict["wcet_ns"]),
+            measured_ms=milliseconds(self._measured_ns),
+            margin=MARGIN if self._measured_ns else 1.0,
+            block_ms=milliseconds(verdict["block_ns"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"<rtswap.Task '{self._name}', {self.state}>"
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def job(self, stamp_ns: int | None = None, timeout: float | None = None) -> Job:
+        """A job released now, or at ``stamp_ns``: the instant its input came into being.
+
+        ``stamp_ns`` may be of CLOCK_MONOTONIC or CLOCK_REALTIME (``time.time_ns()``, ROS stamps);
+        they are told apart by magnitude. ``timeout``: seconds to wait for the grant.
+        """
+        limit_ns(timeout)
+        self._native_open()
+        return Job(self, release_instant(stamp_ns), timeout)
+
+    def jobs(self) -> JobClock:
+        """A drift-free clock: ``for job in task.jobs(): with job: ...`` (or ``async for``).
+
+        A late job raises :class:`rtswap.JobDropped` where it is entered, unless the task was
+        registered with ``late="run"``.
+        """
+        self._native_open()
+        return JobClock(self)
+
+    # --- changing ---------------------------------------------------------------------------------
+
+    def share(
+        self,
+        *,
+        name: str,
+        period_ms: float | None = None,
+        rate_hz: float | None = None,
+        deadline_ms: float | None = None,
+        wcet_ms: float | None = None,
+        late: Late = "drop",
+        on_refusal: OnRefusal = "raise",
+        timeout: float | None = 30.0,
+    ) -> Task:
+        """Another task with its own release pattern on the same memory.
+
+        Without ``wcet_ms`` it has this task's cost.
+        """
+        native = self._native_open()
+        timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
+        timing.wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
+        self._runtime.check_name(name)
+        options = open_options(name, timing, late, on_refusal, resident=False)
+        shared = open_native(self._runtime, self._arena, options, timeout)
+        task = Task(self._runtime, self._arena, shared, self._modules, options)
+        self._runtime.add_task(task)
+        return task
+
+    def set_period(
+        self,
+        period_ms: float | None = None,
+        *,
+        rate_hz: float | None = None,
+        deadline_ms: float | None = None,
+        wcet_ms: float | None = None,
+        timeout: float | None = 30.0,
+    ) -> None:
+        """New timing, tested again. When it is refused the old one stays."""
+        native = self._native_open()
+        if period_ms is None and rate_hz is None:
+            raise InvalidArgument("Give period_ms or rate_hz.")
+        timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
+        wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
+        native.update(timing.period_ns, timing.deadline_ns, wcet_ns, limit_ns(timeout))
+
+    def pause(self) -> None:
+        """Gives its share of the device back to the test; jobs are refused until ``resume()``."""
+        self._native_open().pause()
+        # The arbiter answers in its own time, and only then is the share free.
+        end = time.monotonic() + _ANSWER_LIMIT_S
+        while self.state not in ("paused", "closed"):
+            if time.monotonic() > end:
+                raise Timeout(f"The arbiter has not confirmed that task '{self._name}' is paused.")
+            time.sleep(_ANSWER_LOOK_S)
+
+    def resume(self, timeout: float | None = 30.0) -> None:
+        """Tested again like a new task; raises ``AdmissionRefused`` when others took the room."""
+        self._native_open().resume(limit_ns(timeout))
+
+    def close(self) -> None:
+        """Ends the task. The model goes on as an ordinary one, with the bytes it has now.
+
+        Its tensors get ordinary memory where they came from: a model registered from the CPU
+        returns to the CPU, one registered on the GPU stays there. Bringing back changed buffers
+        needs a last grant; when the daemon is lost this raises ``DaemonUnavailable`` and changes
+        nothing. Idempotent.
+        """
+        native = self._native
+        if native is None:
+            return
+        if self._jobs_running:
+            raise InvalidArgument(
+                f"Task '{self._name}' was closed while one of its jobs is running. End that first."
+            )
+        if self._runtime.is_last_user(self):
+            self._bring_back(native)
+        self._native = None
+        native.close()
+        self._detach()
+        self._runtime.remove_task(self)
+
+    def _bring_back(self, native: _core.Task) -> None:
+        arena = self._arena
+        if not arena.has_changed_bytes():
+            arena.release(mutable_from_device=False)
+            return
+        try:
+            with Job(self, 0, _CLOSE_LIMIT_S, exclusive=True, closing=True):
+                arena.release(mutable_from_device=True)
+        except DaemonUnavailable as error:
+            raise DaemonUnavailable(
+                f"Task '{self._name}' stays open: its buffers may have changed on the device, and "
+                f"bringing them back needs a grant. Call close() again when the daemon is back. "
+                f"({error})"
+            ) from error
+
+    def _detach(self) -> None:
+        for hooks in self._hooks:
+            hooks.remove()
+        self._hooks.clear()
+        if self._arena.drop_user():
+            quietly(
+                lambda: self._arena.session.close_arena(self._arena.id),
+                f"closing the memory of task '{self._name}'",
+            )
+
+    def stats(self) -> TaskStats:
+        """Counts since registration, of this process's side."""
+        native = self._native_open()
+        memory = self._arena.session.arena_stats(self._arena.id)
+        chunk_bytes = self._runtime.chunk_bytes
+        with self._lock:
+            responses = sorted(self._responses_ms)
+            counts = dict(self._counts)
+        return TaskStats(
+            name=self._name,
+            state=native.verdict()["state"],
+            **counts,
+            restored_bytes=memory["restored_bytes"],
+            evicted_bytes=memory["evicted_bytes"],
+            written_back_bytes=memory["written_back_bytes"],
+            repaired_writes=memory["repaired_writes"],
+            arena_bytes=memory["chunks"] * chunk_bytes,
+            resident_bytes=memory["resident_chunks"] * chunk_bytes,
+            host_bytes=memory["host_bytes"],
+            response_min_ms=responses[0] if responses else None,
+            response_median_ms=statistics.median(responses) if responses else None,
+            response_max_ms=responses[-1] if responses else None,
+        )
+
+    # --- for the other modules of the package -----------------------------------------------------
+
+    def _session(self) -> _core.Session:
+        self._native_open()
+        return self._arena.session
+
+    def _native_open(self) -> _core.Task:
+        native = self._native
+        if native is None:
+            raise Closed(
+                f"Task '{self._name}' was closed. Register its model again to run it in jobs."
+            )
+        return native
+
+    def _install_hooks(self) -> None:
+        self._hooks = [RootHooks(self, module) for module in self._modules]
+
+    def _skipped(self, releases: int) -> None:
+        with self._lock:
+            self._counts["skipped"] += releases
+
+    def _running(self, change: int) -> None:
+        with self._lock:
+            self._jobs_running += change
+
+    def _ended(self, job: Job) -> None:
+        if job._exclusive:
+            return
+        with self._lock:
+            self._counts["released"] += 1
+            if job.met is not None:
+                self._counts["met" if job.met else "missed"] += 1
+            if job.response_ms is not None:
+                self._responses_ms.append(job.response_ms)
+
+    def _not_started(self, job: Job, *, dropped: bool) -> None:
+        if job._exclusive:
+            return
+        with self._lock:
+            self._counts["released"] += 1
+            self._counts["dropped" if dropped else "failed"] += 1
+
+    def _measure(self, run: Callable[[], object], timeout: float | None) -> None:
+        """Runs exclusive jobs and declares the worst device time times the margin.
+
+        Buffers and the random number generators are put back: warming leaves no trace.
+        """
+        worst_ns = 0
+        kept: list[list[torch.Tensor]] = []
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), torch.no_grad():
+            for count in range(WARM_UP_JOBS + MEASURED_JOBS + 1):
+                job = Job(self, 0, timeout, exclusive=True)
+                with job:
+                    if count == 0:
+                        kept = self._arena.copy_mutable()
+                    if count == WARM_UP_JOBS + MEASURED_JOBS:
+                        self._arena.assign_mutable(kept)
+                    else:
+                        run()
+                measured = WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS
+                if measured and job.execution_ms is not None:
+                    worst_ns = max(worst_ns, round(job.execution_ms * 1e6))
+        self._measured_ns = max(1, worst_ns)
+        verdict = self._native_open().verdict()
+        self._native_open().update(
+            verdict["period_ns"],
+            verdict["deadline_ns"],
+            round(self._measured_ns * MARGIN),
+            limit_ns(timeout),
+        )
+
+
+def open_options(
+    name: str, timing: Timing, late: Late, on_refusal: OnRefusal, *, resident: bool
+) -> dict[str, Any]:
+    if late not in ("drop", "run"):
+        raise InvalidArgument(f"late={late!r}: 'drop' or 'run'.")
+    if on_refusal not in ("raise", "best_effort"):
+        raise InvalidArgument(f"on_refusal={on_refusal!r}: 'raise' or 'best_effort'.")
+    return {
+        "name": name,
+        "period_ns": timing.period_ns,
+        "deadline_ns": timing.deadline_ns,
+        "wcet_ns": timing.wcet_ns,
+        "resident": bool(resident),
+        "late_run": late == "run",
+        "best_effort": on_refusal == "best_effort",
+    }
+
+
+def open_native(
+    runtime: Runtime, arena: Arena, options: dict[str, Any], timeout: float | None
+) -> _core.Task:
+    """Opens the task and waits for the verdict; a refused one is closed again."""
+    native = runtime.session.open_task(arena=arena.id, **options)
+    try:
+        verdict = native.wait_verdict(limit_ns(timeout))
+        if verdict["state"] == "refused":
+            raise AdmissionRefused(verdict["reason"])
+    except BaseException:
+        quietly(native.close, f"closing refused task '{options['name']}'")
+        raise
+    if verdict["state"] == "best_effort" and options["period_ns"]:
+        log.warning("task '%s' runs as best effort: %s", options["name"], verdict["reason"])
+    return native

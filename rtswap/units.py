@@ -1,0 +1,91 @@
+"""Quantities that people write, as the integers the core uses."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from rtswap.errors import InvalidArgument
+
+_FACTORS = {
+    "": 1,
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "k": 2**10,
+    "m": 2**20,
+    "g": 2**30,
+    "t": 2**40,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+Size = int | str
+
+
+def parse_bytes(size: Size, what: str) -> int:
+    """Bytes of ``4294967296``, ``"4GiB"`` or ``"500 MB"``; more than zero."""
+    if isinstance(size, bool) or not isinstance(size, int | str):
+        raise InvalidArgument(f"{what} must be bytes or a text such as '4GiB', not {size!r}.")
+    if isinstance(size, str):
+        match = _SIZE.fullmatch(size)
+        factor = _FACTORS.get(match[2].lower()) if match else None
+        if match is None or factor is None:
+            raise InvalidArgument(f"{what}={size!r} is not a size. Write '4GiB', '500MB' or bytes.")
+        size = int(float(match[1]) * factor)
+    if size <= 0:
+        raise InvalidArgument(f"{what} must be more than 0 bytes, not {size}.")
+    return size
+
+
+def parse_share(size: Size | float, total_bytes: int, what: str) -> int:
+    """Like :func:`parse_bytes`; ``"80%"`` and floats up to 1.0 are a share of the total."""
+    if isinstance(size, str) and size.strip().endswith("%"):
+        try:
+            size = float(size.strip()[:-1]) / 100
+        except ValueError:
+            raise InvalidArgument(f"{what}={size!r} is not a share. Write '80%'.") from None
+    if isinstance(size, float):
+        if not 0 < size <= 1:
+            raise InvalidArgument(f"{what}={size!r} is not a share of the device (0 < share <= 1).")
+        return int(size * total_bytes)
+    return parse_bytes(size, what)
+
+
+def positive_ns(milliseconds: float, what: str) -> int:
+    """Nanoseconds of a duration that must be positive and finite."""
+    if (
+        isinstance(milliseconds, bool)
+        or not isinstance(milliseconds, int | float)
+        or not math.isfinite(milliseconds)
+        or milliseconds <= 0
+    ):
+        raise InvalidArgument(f"{what} must be a positive, finite number, not {milliseconds!r}.")
+    nanoseconds = round(milliseconds * 1e6)
+    if not 0 < nanoseconds < 2**62:
+        raise InvalidArgument(f"{what}={milliseconds!r} is outside what a clock can count.")
+    return nanoseconds
+
+
+def limit_ns(seconds: float | None) -> int:
+    """A time limit for the core: nanoseconds, -1 for none."""
+    if seconds is None:
+        return -1
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InvalidArgument(f"timeout must be seconds >= 0 or None, not {seconds!r}.")
+    return min(int(min(seconds, 1e9) * 1e9), 2**62)
+
+
+def show_bytes(size: int) -> str:
+    """``1.5 GiB``: for people."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"

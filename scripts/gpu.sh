@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds on a machine with a GPU, runs every GPU test and the benchmarks, in one call.
+#
+#   scripts/gpu.sh [OUT]        results and logs go to OUT (default bench/results)
+#
+# Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
+# names a prefix with gRPC and the small libraries for machines that reach no package registry.
+# STEPS="build driver python bench" chooses steps.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-bench/results}
+steps=${STEPS:-build driver python bench}
+build=${BUILD:-build-gpu}
+mkdir -p "$out"
+# shellcheck disable=SC1091
+[ -f .gpu-deps/activate ] && source .gpu-deps/activate
+export RTSWAPD=$PWD/$build/rtswapd PYTHONPATH=$PWD PYTHONUNBUFFERED=1
+status=0
+
+step() { # step NAME COMMAND...: runs it when chosen, remembers failure, goes on
+  local name=$1
+  shift
+  case " $steps " in *" $name "*) ;; *) return 0 ;; esac
+  echo "== $name"
+  local begin=$SECONDS
+  if ! "$@" 2>&1 | tee "$out/$name.log"; then
+    echo "== $name FAILED"
+    status=1
+    [ "$name" = build ] && exit 1
+  fi
+  echo "== $name: $((SECONDS - begin)) s"
+}
+
+build_all() {
+  cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DRTSWAP_WITH_PYTHON=ON \
+    -DRTSWAP_WITH_BENCH=ON -DPython3_EXECUTABLE="$(command -v python3)" >"$out/configure.log" 2>&1 ||
+    { tail -30 "$out/configure.log"; return 1; }
+  cmake --build "$build" 2>&1 | tail -40
+  cp "$build/librtswap_grpc.so" rtswap/
+}
+
+step build build_all
+step driver "$build/test_gpu_driver"
+step python python3 -m pytest -q tests/gpu/python
+step bench python3 -m bench.first_light --output "$out/first_light.json" \
+  --grant-latency "$build/bench_grant_latency"
+exit $status

@@ -1,0 +1,20 @@
+"""One torch thread, and an arbiter of its own for every test: simulated device, embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+import rtswap
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def arbiter() -> Iterator[rtswap.Info]:
+    """A simulated device of 12 MiB behind a fast link, with write verification."""
+    info = rtswap.enable(simulate="12MiB", link_bandwidth="4GB", verify=True, name="test")
+    yield info
+    rtswap.disable()

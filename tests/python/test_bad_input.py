@@ -1,0 +1,220 @@
+"""Every mistake ends in a typed error that says what to do, and changes nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from models import cnn, same_state, transformer, twin
+from torch import nn
+
+import rtswap
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return cnn()[0]
+
+
+@pytest.mark.usefixtures("arbiter")
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"period_ms": 0, "wcet_ms": 1}, "period_ms"),
+        ({"period_ms": -5, "wcet_ms": 1}, "period_ms"),
+        ({"period_ms": math.nan, "wcet_ms": 1}, "period_ms"),
+        ({"period_ms": math.inf, "wcet_ms": 1}, "period_ms"),
+        ({"period_ms": "33", "wcet_ms": 1}, "period_ms"),
+        ({"rate_hz": 0, "wcet_ms": 1}, "rate_hz"),
+        ({"period_ms": 10, "rate_hz": 100, "wcet_ms": 1}, "not both"),
+        ({"period_ms": 10, "deadline_ms": 11, "wcet_ms": 1}, "beyond the period"),
+        ({"period_ms": 10, "deadline_ms": 0, "wcet_ms": 1}, "deadline_ms"),
+        ({"deadline_ms": 10}, "needs a period"),
+        ({"period_ms": 10}, "needs a cost"),
+        ({"period_ms": 10, "wcet_ms": 0}, "wcet_ms"),
+        ({"late": "sometimes"}, "late"),
+        ({"on_refusal": "shrug"}, "on_refusal"),
+        ({"kinds": "fast"}, "kind"),
+        ({"kinds": {"*": "fast"}}, "kind"),
+        ({"timeout": -1}, "timeout"),
+        ({"name": ""}, "name"),
+        ({"name": "a@b"}, "name"),
+        ({"example_inputs": torch.ones(1), "period_ms": 10}, "tuple"),
+    ],
+)
+def test_register_refuses_nonsense(model, arguments, match):
+    plain = twin(model)
+    with pytest.raises(rtswap.InvalidArgument, match=match) as caught:
+        rtswap.register(model, **arguments)
+    assert isinstance(caught.value, ValueError)
+    assert same_state(model, plain)
+    rtswap.register(model)  # nothing was left behind
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_register_refuses_what_is_no_module():
+    for wrong in (torch.ones(3), [], [nn.ReLU(), 3], nn.ReLU()):
+        with pytest.raises(rtswap.InvalidArgument):
+            rtswap.register(wrong)
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_names_and_models_are_registered_once(model):
+    other, _ = transformer()
+    rtswap.register(model, name="one")
+    with pytest.raises(rtswap.DuplicateName, match="share"):
+        rtswap.register(other, name="one")
+    with pytest.raises(rtswap.InvalidArgument, match=r"belongs to task 'one'.*share"):
+        rtswap.register(model, name="two")
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_a_model_larger_than_the_budget_is_refused_and_stays_as_it_is(arbiter):
+    large = nn.Linear(arbiter.budget_bytes // 4 // 512, 1024, bias=False)
+    plain = twin(large)
+    with pytest.raises(rtswap.ModelTooLarge) as caught:
+        rtswap.register(large)
+    assert isinstance(caught.value, torch.OutOfMemoryError)
+    assert same_state(large, plain)
+    task = rtswap.register(cnn()[0])
+    with task.job():
+        pass
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_a_set_that_cannot_be_promised_is_refused_with_the_reason(model):
+    plain = twin(model)
+    x = cnn()[1]
+    with pytest.raises(rtswap.AdmissionRefused) as caught:
+        rtswap.register(model, name="greedy", period_ms=10, wcet_ms=12)
+    assert "greedy" in str(caught.value)
+    assert same_state(model, plain)
+    assert torch.equal(model(x), plain(x))
+    task = rtswap.register(model, name="greedy", period_ms=10, wcet_ms=12, on_refusal="best_effort")
+    assert task.state == "best_effort"
+    assert task.promise.reason
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_calls_after_close_say_so(model):
+    task = rtswap.register(model, period_ms=1000, wcet_ms=10)
+    job = task.job()
+    task.close()
+    task.close()
+    assert task.state == "closed"
+    for call in (
+        task.job,
+        task.jobs,
+        task.stats,
+        task.pause,
+        task.resume,
+        lambda: task.set_period(10),
+        lambda: task.share(name="x"),
+        lambda: task.promise,
+        lambda: rtswap.swappable(torch.ones(3), task=task),
+        lambda: rtswap.region(task, "1MiB"),
+        job.__enter__,
+    ):
+        with pytest.raises(rtswap.Closed):
+            call()
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_closing_inside_the_own_job_is_refused(model):
+    task = rtswap.register(model)
+    with task.job():
+        with pytest.raises(rtswap.InvalidArgument):
+            task.close()
+        with pytest.raises(rtswap.InvalidArgument):
+            rtswap.disable()
+        with pytest.raises(rtswap.InvalidArgument):
+            rtswap.swappable(torch.ones(3), task=task)
+    with task.job() as job:
+        pass
+    with pytest.raises(rtswap.InvalidArgument, match="once"), job:
+        pytest.fail("entered twice")
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_tensors_with_memory_of_others_are_refused():
+    task = rtswap.register(cnn()[0])
+    shared = torch.ones(3).share_memory_()
+    with pytest.raises(rtswap.InvalidArgument, match="shared"):
+        rtswap.swappable(shared, task=task)
+    with pytest.raises(rtswap.Unsupported, match="meta"):
+        rtswap.swappable(torch.ones(3, device="meta"), task=task)
+    with pytest.raises(rtswap.InvalidArgument, match="kind"):
+        rtswap.swappable(torch.ones(3), "warm", task=task)
+    with pytest.raises(rtswap.InvalidArgument):
+        rtswap.swappable([1, 2], task=task)
+    with pytest.raises(rtswap.NotRegistered):
+        rtswap.swappable(torch.ones(3), task=nn.Linear(1, 1))
+    with task.job():
+        pass
+
+
+def test_everything_says_when_rtswap_is_not_enabled(model):
+    for call in (rtswap.info, rtswap.stats, lambda: rtswap.register(model)):
+        with pytest.raises(rtswap.Closed, match="enable"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"simulate": "lots"},
+        {"simulate": 0},
+        {"simulate": -1},
+        {"simulate": "1GiB", "budget": "1GiB"},
+        {"simulate": True, "socket": "/nowhere"},
+        {"embedded": True, "socket": "/nowhere"},
+        {"simulate": "16MiB", "link_bandwidth": "fast"},
+        {"simulate": "16MiB", "static": "0"},
+    ],
+)
+def test_enable_refuses_nonsense(arguments):
+    with pytest.raises(rtswap.InvalidArgument):
+        rtswap.enable(**arguments)
+    with pytest.raises(rtswap.Closed):
+        rtswap.info()
+
+
+def test_enable_twice_is_fine_with_equal_arguments_only(arbiter):
+    again = rtswap.enable(simulate="12MiB", link_bandwidth="4GB", verify=True, name="test")
+    assert again == arbiter
+    with pytest.raises(rtswap.InvalidArgument, match="disable"):
+        rtswap.enable(simulate="16MiB")
+
+
+def test_no_daemon_at_the_given_socket(tmp_path, monkeypatch):
+    if not (Path(rtswap.__file__).parent / "librtswap_grpc.so").exists():
+        pytest.skip("built without the gRPC link")
+    socket = tmp_path / "nobody.sock"
+    with pytest.raises(rtswap.DaemonUnavailable, match=r"nobody\.sock") as caught:
+        rtswap.enable(socket=socket)
+    assert isinstance(caught.value, ConnectionError)
+    monkeypatch.setenv("RTSWAP_SOCKET", os.fspath(socket))
+    with pytest.raises(rtswap.DaemonUnavailable, match=r"nobody\.sock"):
+        rtswap.enable()
+
+
+def test_strict_mode_refuses_calls_outside_jobs():
+    rtswap.enable(simulate="16MiB", link_bandwidth="4GB", strict=True)
+    try:
+        model, x = cnn()
+        task = rtswap.register(model)
+        with pytest.raises(rtswap.NotResident, match="job") as caught:
+            model(x)
+        assert isinstance(caught.value, RuntimeError)
+        with task.job():
+            model(x)
+    finally:
+        rtswap.disable()
+
+
+def test_unknown_devices_are_named(arbiter):
+    with pytest.raises(rtswap.UnknownDevice, match="SIM-"):
+        rtswap.register(cnn()[0], device="GPU-00000000-0000-0000-0000-000000000000")

@@ -1,0 +1,273 @@
+// What goes wrong: clients that die, fork, stall or talk nonsense, and a daemon that is killed.
+#include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "csrc/base/units.h"
+#include "csrc/rpc/codec.h"
+#include "csrc/rpc/fd_channel.h"
+#include "rtswap/v1/arbiter.grpc.pb.h"
+#include "tests/catch.h"
+#include "tests/rpc/daemon_process.h"
+
+using namespace rtswap;
+using test::ChildClient;
+using test::Client;
+using test::Daemon;
+using test::Folder;
+
+namespace {
+
+bool all_chunks_free(Client& observer) {
+  const auto snapshot = observer.link().snapshot(test::kPatience_ns);
+  return snapshot && !snapshot->devices.empty() && snapshot->devices[0].free_chunks == 8;
+}
+
+std::vector<int> numbers(const std::vector<UniqueFd>& fds) {
+  std::vector<int> result;
+  for (const UniqueFd& fd : fds) result.push_back(fd.get());
+  return result;
+}
+
+}  // namespace
+
+// Not a test by itself: the process behind ChildClient. Says what it did on stderr and waits to be
+// killed.
+TEST_CASE("child client", "[.child-client]") {
+  const char* socket = std::getenv("RTSWAP_TEST_SOCKET");
+  const char* mode_text = std::getenv("RTSWAP_TEST_MODE");
+  REQUIRE(socket != nullptr);
+  REQUIRE(mode_text != nullptr);
+  const std::string mode = mode_text;
+  Client client(socket);
+  const auto welcome = client.hello();
+  const auto chunks = client.link().fetch_chunks(welcome.session, 0);
+  REQUIRE(chunks.has_value());
+  REQUIRE(client.run_job(1, 6, 1).size() == 6);
+  if (mode == "fork") {
+    // The child inherits the connection and outlives its parent, but not the tests.
+    if (::fork() == 0) {
+      ::alarm(60);
+      for (;;) ::pause();
+    }
+  }
+  std::fprintf(stderr, "<holding>\n");
+  for (;;) ::pause();
+}
+
+TEST_CASE("a client killed while it holds the device frees everything") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client observer(daemon.socket());
+  observer.hello();
+  ChildClient child(daemon.socket(), "plain");
+  REQUIRE(child.wait_for("<holding>"));
+  CHECK_FALSE(all_chunks_free(observer));
+  child.kill();
+  CHECK(test::eventually([&] { return all_chunks_free(observer); }));
+  CHECK(observer.run_job(9, 8, 1).size() == 8);
+}
+
+TEST_CASE("a forked child that keeps the stream open does not keep its parent's memory") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client observer(daemon.socket());
+  observer.hello();
+  auto child = std::make_unique<ChildClient>(daemon.socket(), "fork");
+  REQUIRE(child->wait_for("<holding>"));
+  child->kill();  // the parent; its child still has the socket
+  CHECK(test::eventually([&] { return all_chunks_free(observer); }));
+}
+
+TEST_CASE("a client that ends its stream but lives keeps its memory") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client observer(daemon.socket());
+  observer.hello();
+  protocol::SessionId session = 0;
+  std::vector<protocol::ChunkId> chunks;
+  {
+    Client client(daemon.socket());
+    session = client.hello().session;
+    chunks = client.run_job(1, 5, 1);
+  }
+  Client again(daemon.socket());
+  const auto welcome = again.hello(session, {{1, 0, "SIM-0", 5, chunks}});
+  CHECK(welcome.session != session);
+  const auto snapshot = observer.link().snapshot(test::kPatience_ns);
+  REQUIRE(snapshot.has_value());
+  CHECK(snapshot->devices[0].free_chunks == 3);
+}
+
+TEST_CASE("nonsense on either socket ends that connection and nothing else") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client observer(daemon.socket());
+  observer.hello();
+  for (const std::string& path : {daemon.socket(), rpc::descriptor_socket_path(daemon.socket())}) {
+    const auto socket = rpc::connect_unix(path, test::kPatience_ns);
+    REQUIRE(socket.has_value());
+    const std::string nonsense(200, '\xAB');
+    REQUIRE(::send(socket->get(), nonsense.data(), nonsense.size(), MSG_NOSIGNAL) == 200);
+    char byte = 0;
+    CHECK(test::eventually([&] {
+      const ssize_t got = ::recv(socket->get(), &byte, 1, MSG_DONTWAIT);
+      return got == 0 || (got < 0 && errno == ECONNRESET);
+    }));
+  }
+  CHECK(observer.run_job(1, 8, 1).size() == 8);
+}
+
+TEST_CASE("a message before Hello ends the session with a reason") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client client(daemon.socket());
+  client.send(protocol::OpenArena{1, 0, 1, 0});
+  const auto fault = client.receive<protocol::Fault>();
+  REQUIRE(fault.has_value());
+  CHECK(fault->error.code == ErrorCode::protocol_violation);
+}
+
+TEST_CASE("a daemon that is stopped does not hold its clients") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  auto client = std::make_unique<Client>(daemon.socket());
+  client->hello();
+  ::kill(daemon.pid(), SIGSTOP);
+  Status sent;
+  // send() never blocks: it queues until the outbox is full, and then says so.
+  for (int i = 0; i < 200'000 && sent; ++i) {
+    sent = client->link().send(protocol::CancelJob{static_cast<uint64_t>(i)});
+  }
+  REQUIRE_FALSE(sent.has_value());
+  CHECK(sent.error().code == ErrorCode::daemon_unavailable);
+  CHECK(client->wait_lost().has_value());
+  CHECK(client->lost_calls() == 1);
+  client.reset();
+}
+
+TEST_CASE("a client that does not read loses its stream and disturbs nobody") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client observer(daemon.socket());
+  observer.hello();
+
+  // Without our link, which would always read. Its writes wait for the daemon's reads, so nothing
+  // but the daemon's outbox can overflow.
+  auto socket = rpc::connect_unix(daemon.socket(), test::kPatience_ns);
+  REQUIRE(socket.has_value());
+  const auto stub =
+      v1::Arbiter::NewStub(grpc::CreateInsecureChannelFromFd("rtswapd", socket->release()));
+  grpc::ClientContext context;
+  const auto stream = stub->Session(&context);
+  REQUIRE(stream->Write(rpc::encode(protocol::ClientMessage(protocol::Hello{}))));
+  v1::ArbiterEnvelope welcome;
+  REQUIRE(stream->Read(&welcome));
+  const auto write = [&](const protocol::ClientMessage& message) {
+    v1::ClientEnvelope envelope = rpc::encode(message);
+    envelope.set_session_id(welcome.session_id());
+    envelope.set_epoch(welcome.epoch());
+    return stream->Write(envelope);
+  };
+  REQUIRE(write(protocol::OpenArena{1, 0, 1, 0}));
+  protocol::OpenTask task;
+  task.task = 1;
+  task.arena = 1;
+  task.name = "slow";
+  REQUIRE(write(task));
+  int requests = 0;
+  while (requests < 1'000'000 && write(protocol::UpdateTask{1, {}})) ++requests;  // each: a Verdict
+  INFO(requests << " requests were taken");
+  CHECK(requests < 1'000'000);
+  CHECK_THAT(daemon.log(), test::contains("does not read its messages"));
+  CHECK(observer.run_job(2, 4, 1).size() == 4);
+  v1::ArbiterEnvelope unread;
+  while (stream->Read(&unread)) {
+  }
+  stream->Finish();  // would wait for messages that nobody has read
+  CHECK(daemon.terminate() == 0);
+}
+
+TEST_CASE("a client whose daemon hangs can still be destroyed") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  auto client = std::make_unique<Client>(daemon.socket());
+  client->hello();
+  ::kill(daemon.pid(), SIGSTOP);
+  client.reset();
+  CHECK(::kill(daemon.pid(), SIGCONT) == 0);
+}
+
+TEST_CASE("a restarted daemon takes the bank over from a client that comes back") {
+  const Folder folder;
+  auto daemon = std::make_unique<Daemon>(folder);
+  REQUIRE(daemon->wait_ready());
+  const std::string socket = daemon->socket();
+  Client before(socket);
+  const auto welcome = before.hello();
+  auto chunks = before.link().fetch_chunks(welcome.session, 0);
+  REQUIRE(chunks.has_value());
+  const auto owned = before.run_job(1, 5, 1);
+  const char written = 'k';
+  REQUIRE(::pwrite((*chunks)[owned[2]].get(), &written, 1, 0) == 1);
+  daemon->kill();
+  REQUIRE(before.wait_lost().has_value());
+
+  Daemon other_budget(folder, {"--simulate", "32MiB"});
+  CHECK(other_budget.wait_exit() == 1);
+  CHECK_THAT(other_budget.log(),
+             test::contains("still held by test (pid " + std::to_string(::getpid()) + ")"));
+
+  Daemon restarted(folder);
+  REQUIRE(
+      test::eventually([&] { return restarted.log().find("recovering") != std::string::npos; }));
+  Client after(socket);
+  const auto& device = welcome.devices[0];
+  REQUIRE(after.link()
+              .offer_chunks(device.bank_id, device.uuid, device.chunk_bytes, numbers(*chunks))
+              .has_value());
+  const auto second = after.hello(welcome.session, {{1, 0, device.uuid, 5, owned}});
+  CHECK(second.devices[0].bank_id == device.bank_id);
+  CHECK(second.epoch != welcome.epoch);
+  CHECK(second.session > welcome.session);
+  REQUIRE(restarted.wait_ready());
+  // The ledger knows what is held, and a third process gets the very same memory.
+  CHECK(after.link().snapshot(test::kPatience_ns)->devices[0].free_chunks == 3);
+  Client third(socket);
+  const auto fetched = third.link().fetch_chunks(third.hello().session, 0);
+  REQUIRE(fetched.has_value());
+  char read = 0;
+  REQUIRE(::pread((*fetched)[owned[2]].get(), &read, 1, 0) == 1);
+  CHECK(read == written);
+}
+
+TEST_CASE("a restarted daemon makes a new bank once the last holder of the old one is dead") {
+  const Folder folder;
+  auto daemon = std::make_unique<Daemon>(folder);
+  REQUIRE(daemon->wait_ready());
+  ChildClient child(daemon->socket(), "plain");
+  REQUIRE(child.wait_for("<holding>"));
+  daemon->kill();
+  Daemon restarted(folder);
+  REQUIRE(
+      test::eventually([&] { return restarted.log().find("recovering") != std::string::npos; }));
+  child.kill();
+  REQUIRE(restarted.wait_ready());
+  Client client(restarted.socket());
+  client.hello();
+  CHECK(client.run_job(1, 8, 1).size() == 8);
+}

@@ -1,0 +1,293 @@
+#include "csrc/arbiter/arbiter.h"
+
+#include "tests/catch.h"
+#include "tests/unit/arbiter/harness.h"
+
+namespace rtswap::arbiter::test {
+namespace {
+
+using protocol::OnRefusal;
+using protocol::TaskState;
+using protocol::Timing;
+using rtswap::test::contains;
+
+constexpr Timing kSlow{1000 * kMs, 1000 * kMs, 10 * kMs};
+
+TEST_CASE("a job gets the GPU at once and its memory as grants") {
+  Harness h(one_device(8));
+  h.open(1, 4, kSlow);
+  REQUIRE(h.last<protocol::Verdict>(1)->state == TaskState::admitted);
+  h.release(1, 5, h.now_ns + 1000 * kMs);
+  REQUIRE(h.last<protocol::Run>(1));
+  CHECK(h.last<protocol::Run>(1)->job == 5);
+  CHECK(h.free_chunks() == 4);
+  h.land(1);
+  h.pass(10 * kMs);
+  h.from(1, protocol::JobDone{5, 10 * kMs});
+  CHECK(h.arbiter.snapshot().tasks[0].met == 1);
+}
+
+TEST_CASE("the earliest deadline goes first, and takes just the shortfall from the other") {
+  Harness h(one_device(8));
+  h.open(1, 6, kSlow);
+  h.open(2, 5, kSlow);
+  h.land_everything({1, 2});
+  REQUIRE(h.free_chunks() == 0);  // 6 + 2, or 5 + 3
+  h.effects.clear();
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  const bool asked = !h.all<protocol::Revoke>(2).empty();
+  if (asked) h.from(2, protocol::Evicted{1, h.last<protocol::Revoke>(2)->keep_chunks, 0});
+  h.from(1, protocol::Restored{1, 6});
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  CHECK(h.all<protocol::Run>(2).empty());     // one job holds the device
+  CHECK(h.all<protocol::Revoke>(1).empty());  // and its memory is not touched
+  h.from(1, protocol::JobDone{1, kMs});
+  REQUIRE(h.last<protocol::Run>(2));
+  REQUIRE(h.last<protocol::Revoke>(1));
+  CHECK(h.last<protocol::Revoke>(1)->keep_chunks == 3);
+  h.from(1, protocol::Evicted{1, 3, 0});
+  CHECK(h.free_chunks() == 0);
+}
+
+TEST_CASE("a model larger than the bank is refused with both sizes") {
+  Harness h(one_device(2));
+  h.open(1, 3, kSlow);
+  const auto verdict = *h.last<protocol::Verdict>(1);
+  CHECK(verdict.state == TaskState::refused);
+  CHECK(verdict.reason.code == ErrorCode::model_too_large);
+  CHECK_THAT(verdict.reason.message, contains("96 MiB"));
+  CHECK_THAT(verdict.reason.message, contains("64 MiB"));
+  h.release(1, 1, h.now_ns + kMs);
+  CHECK(h.last<protocol::Dropped>(1)->job == 1);
+}
+
+TEST_CASE("warming, then tested; a refused update keeps the old timing") {
+  Harness h(one_device(8));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 0});
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::warming);
+  h.from(1, protocol::UpdateTask{1, {100 * kMs, 100 * kMs, 20 * kMs}});
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::admitted);
+  h.from(1, protocol::UpdateTask{1, {100 * kMs, 100 * kMs, 120 * kMs}});
+  const auto verdict = *h.last<protocol::Verdict>(1);
+  CHECK(verdict.request_refused);
+  CHECK(verdict.state == TaskState::admitted);
+  CHECK(verdict.timing.wcet_ns == 20 * kMs);
+}
+
+TEST_CASE("what is refused may run as best effort, after admitted work") {
+  Harness h(one_device(8));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 20 * kMs});
+  h.open(2, 2, {100 * kMs, 100 * kMs, 90 * kMs}, OnRefusal::best_effort);
+  CHECK(h.last<protocol::Verdict>(2)->state == TaskState::best_effort);
+  h.release(2, 1, protocol::kNoDeadline_ns);
+  CHECK(h.all<protocol::Run>(2).empty());  // 90 ms would break the promise of a release right now
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  h.land_everything({1, 2});
+  h.from(1, protocol::JobDone{1, kMs});
+  CHECK(h.last<protocol::Run>(2));  // now no release can come for 100 ms
+}
+
+TEST_CASE("a job that can no longer end in time is dropped by the timer") {
+  Harness h(one_device(8));
+  h.open(1, 2, kSlow);
+  h.open(2, 2, kSlow);
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  h.pass(991 * kMs);
+  REQUIRE(h.last<protocol::Dropped>(2));
+  CHECK(h.last<protocol::Dropped>(2)->reason.code == ErrorCode::job_dropped);
+}
+
+TEST_CASE("an early release counts from the end of the period before it") {
+  Harness h(one_device(8));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 10 * kMs});
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  h.land_everything({1});
+  h.from(1, protocol::JobDone{1, kMs});
+  h.release(1, 2, h.now_ns + 100 * kMs);
+  CHECK(h.all<protocol::Run>(1).size() == 1);
+  h.pass(100 * kMs);
+  CHECK(h.all<protocol::Run>(1).size() == 2);
+}
+
+TEST_CASE("three overruns in a row end the promise") {
+  Harness h(one_device(8));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 10 * kMs});
+  for (protocol::JobId job = 1; job <= 3; ++job) {
+    h.release(1, job, h.now_ns + 100 * kMs);
+    h.land_everything({1});
+    h.from(1, protocol::JobDone{job, 11 * kMs});
+    h.pass(100 * kMs);
+  }
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::best_effort);
+  CHECK(h.arbiter.snapshot().tasks[0].overruns == 3);
+}
+
+TEST_CASE("a lie costs the liar its session and nobody else anything") {
+  Harness h(one_device(8));
+  h.open(1, 4, kSlow);
+  h.open(2, 4, kSlow);
+  h.land_everything({1, 2});
+  h.from(1, protocol::Restored{1, 99});
+  CHECK(h.last<protocol::Fault>(1)->error.code == ErrorCode::protocol_violation);
+  CHECK(h.closed(1));
+  CHECK_FALSE(h.closed(2));
+  CHECK(h.free_chunks() == 0);  // the process may still use its memory
+  h.step(SessionDied{1});
+  CHECK(h.free_chunks() == 4);
+}
+
+TEST_CASE("another protocol version is refused, and the message says whom to update") {
+  Harness h(one_device(8));
+  h.step(SessionOpened{1, 100, "user"});
+  protocol::Hello hello;
+  hello.protocol_version = protocol::kVersion + 1;
+  h.from(1, hello);
+  CHECK(h.last<protocol::Fault>(1)->error.code == ErrorCode::protocol_mismatch);
+  CHECK_THAT(h.last<protocol::Fault>(1)->error.message, contains("update the arbiter"));
+}
+
+TEST_CASE("memory beside the bank is summed against its limit") {
+  Harness h(one_device(8));
+  h.open(1, 1, kSlow);
+  h.open(2, 1, kSlow);
+  h.from(1, protocol::DeviceReport{0, 700ull << 20, 0, 0});
+  h.from(2, protocol::DeviceReport{0, 600ull << 20, 0, 0});
+  CHECK(h.last<protocol::Fault>(2)->error.code == ErrorCode::static_memory);
+  CHECK_THAT(h.last<protocol::Fault>(2)->error.message, contains("600 MiB"));
+  CHECK_THAT(h.last<protocol::Fault>(2)->error.message, contains("324 MiB"));
+}
+
+TEST_CASE("death frees everything; a lost link frees nothing until the client is back") {
+  Harness h(one_device(8));
+  h.open(1, 4, kSlow);
+  h.land_everything({1});
+  const auto grant = h.all<protocol::Grant>(1);
+  std::vector<protocol::ChunkId> held;
+  for (const auto& part : grant) held.insert(held.end(), part.chunks.begin(), part.chunks.end());
+  h.step(SessionDisconnected{1});
+  CHECK(h.free_chunks() == 4);
+
+  SECTION("death") {
+    h.step(SessionDied{1});
+    CHECK(h.free_chunks() == 8);
+  }
+  SECTION("back with less: the rest is free") {
+    h.step(SessionOpened{9, 101, "user"});
+    protocol::Hello hello;
+    hello.resumed_session = 1;
+    hello.held.push_back({1, 0, "SIM-0", 4, {held[0], held[1]}});
+    h.from(9, hello);
+    CHECK(h.last<protocol::Welcome>(9));
+    CHECK(h.free_chunks() == 6);
+  }
+  SECTION("another process cannot take it") {
+    h.step(SessionOpened{9, 555, "user"});
+    protocol::Hello hello;
+    hello.resumed_session = 1;
+    h.from(9, hello);
+    CHECK(h.last<protocol::Fault>(9));
+    CHECK(h.free_chunks() == 4);
+  }
+}
+
+TEST_CASE("after a restart nothing is granted until all are back") {
+  Config config = one_device(8);
+  config.sessions_to_recover = 2;
+  Harness h(config);
+  h.open(1, 4, kSlow);
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  CHECK(h.all<protocol::Grant>(1).empty());
+  h.step(SessionOpened{2, 102, "user"});
+  protocol::Hello hello;
+  hello.resumed_session = 77;
+  hello.held.push_back({1, 0, "SIM-0", 4, {2, 3}});
+  h.from(2, hello);
+  CHECK(h.all<protocol::Grant>(1).empty());
+
+  SECTION("the last one is dead") { h.step(RecoveryPeerDied{}); }
+  SECTION("the grace is over") { h.pass(config.recovery_grace_ns); }
+  SECTION("the last one claims what another holds") {
+    h.step(SessionOpened{3, 103, "user"});
+    hello.resumed_session = 78;
+    h.from(3, hello);
+    CHECK(h.last<protocol::Fault>(3));
+  }
+  if (const auto grant = h.last<protocol::Grant>(1)) {
+    for (const auto chunk : grant->chunks) CHECK((chunk != 2 && chunk != 3));
+  }
+  CHECK_FALSE(h.arbiter.snapshot().recovering);
+}
+
+TEST_CASE("a hung job loses the device, not its memory; its late answer is accepted") {
+  Config config = one_device(8);
+  config.hang_timeout_ns = 200 * kMs;
+  Harness h(config);
+  h.open(1, 4, kSlow);
+  h.open(2, 4, kSlow);
+  h.land_everything({1, 2});
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  CHECK(h.all<protocol::Run>(2).empty());
+  h.pass(200 * kMs);
+  CHECK(h.last<protocol::Run>(2));
+  h.from(1, protocol::JobDone{1, 500 * kMs});
+  CHECK_FALSE(h.closed(1));
+}
+
+TEST_CASE("an unanswered revoke is taken elsewhere") {
+  Config config = one_device(9);
+  config.hang_timeout_ns = 100 * kMs;
+  Harness h(config);
+  for (const SessionId session : {1, 2, 3}) h.open(session, 4, kSlow);
+  h.land_everything({1, 2, 3});
+  REQUIRE(h.free_chunks() == 0);
+  h.effects.clear();
+  h.release(3, 1, h.now_ns + 1000 * kMs);
+  const SessionId first = h.all<protocol::Revoke>(1).empty() ? 2 : 1;
+  REQUIRE(h.last<protocol::Revoke>(first));
+  h.pass(100 * kMs);
+  CHECK(h.last<protocol::Revoke>(3 - first));
+}
+
+TEST_CASE("a failed restore is tried again; three in a row give the job up") {
+  Harness h(one_device(8));
+  h.open(1, 4, kSlow);
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  h.land_everything({});
+  for (int attempt = 0; attempt < 12 && !h.last<protocol::Dropped>(1); ++attempt) {
+    h.from(1, protocol::RestoreFailed{1, 0, Error{ErrorCode::driver_failure, "broken"}});
+  }
+  REQUIRE(h.last<protocol::Dropped>(1));
+  CHECK(h.last<protocol::Dropped>(1)->reason.code == ErrorCode::driver_failure);
+  CHECK_FALSE(h.closed(1));
+}
+
+TEST_CASE("clocks begin together once the tasks awaited are there") {
+  Config config = one_device(8);
+  config.wait_for_tasks = 2;
+  Harness h(config);
+  h.open(1, 1, kSlow);
+  CHECK_FALSE(h.last<protocol::Begin>(1));
+  h.open(2, 1, kSlow);
+  REQUIRE(h.last<protocol::Begin>(1));
+  CHECK(h.last<protocol::Begin>(1)->start_ns == h.now_ns + 100 * kMs);
+  h.step(SessionOpened{3, 103, "user"});
+  h.from(3, protocol::Hello{});
+  CHECK(h.last<protocol::Begin>(3)->start_ns == h.last<protocol::Begin>(1)->start_ns);
+}
+
+TEST_CASE("a task file of the daemon wins over the client") {
+  Config config = one_device(8);
+  config.overrides["task1"] = TaskOverride{{50 * kMs, 0, 0}, true, true};
+  Harness h(config);
+  h.open(1, 1, {100 * kMs, 100 * kMs, 5 * kMs});
+  const auto verdict = *h.last<protocol::Verdict>(1);
+  CHECK(verdict.timing.period_ns == 50 * kMs);
+  CHECK(verdict.timing.deadline_ns == 50 * kMs);
+  CHECK(verdict.resident);
+  CHECK(verdict.late == protocol::LatePolicy::run);
+}
+
+}  // namespace
+}  // namespace rtswap::arbiter::test

@@ -1,0 +1,109 @@
+// The lock of a GPU, the probe of a link, and the thread that waits for device work.
+#include "csrc/client/device.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+
+#include "csrc/client/device_lock.h"
+#include "csrc/client/link_probe.h"
+#include "tests/catch.h"
+#include "tests/unit/client/scripted_arbiter.h"
+
+using namespace rtswap;
+using namespace rtswap::client;
+using namespace rtswap::client::test;
+using rtswap::test::contains;
+
+namespace {
+
+struct Folder {
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "rtswap-lock-XXXXXX").string();
+    path = ::mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path); }
+  std::string path;
+};
+
+class Silent final : public engine::EngineListener {
+  void on_restored(engine::ArenaId, uint32_t) override {}
+  void on_evicted(engine::ArenaId, uint32_t, uint64_t) override {}
+  void on_restore_failed(engine::ArenaId, uint32_t, const Error&) override {}
+  void on_evict_failed(engine::ArenaId, uint32_t, const Error&) override {}
+};
+
+}  // namespace
+
+TEST_CASE("the lock of a device has one holder, and the second is told its pid") {
+  const Folder folder;
+  const std::vector<std::string> folders{"/proc/rtswap", folder.path + "/made"};
+  {
+    const auto first = DeviceLock::take("GPU-1", folders);
+    REQUIRE(first);
+    const auto second = DeviceLock::take("GPU-1", folders);
+    REQUIRE_FALSE(second);
+    CHECK(second.error().code == ErrorCode::device_in_use);
+    CHECK_THAT(second.error().message, contains(std::to_string(getpid())));
+    CHECK(DeviceLock::take("GPU-2", folders));
+  }
+  CHECK(DeviceLock::take("GPU-1", folders));
+}
+
+TEST_CASE("a lock that can be made nowhere is refused with the places that were tried") {
+  const auto lock = DeviceLock::take("GPU-1", {"/proc/rtswap"});
+  REQUIRE_FALSE(lock);
+  CHECK(lock.error().code == ErrorCode::unsupported);
+  CHECK_THAT(lock.error().message, contains("/proc/rtswap/GPU-1.lock"));
+}
+
+TEST_CASE("the probe measures the link and leaves nothing behind") {
+  auto device = driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},
+                                              driver::make_wall_clock_link(100'000'000))
+                    .value();
+  // 8 MiB do not fit, so less is measured.
+  const auto speed = probe_link(*device, 8_MiB);
+  REQUIRE(speed);
+  CHECK(speed->restore_bytes_per_s > 0);
+  CHECK(speed->restore_bytes_per_s <= 110'000'000);
+  CHECK(speed->evict_bytes_per_s > 0);
+  CHECK(speed->evict_bytes_per_s <= 110'000'000);
+  const auto memory = device->memory_info();
+  CHECK(memory->free_bytes == memory->total_bytes);
+  const auto all = device->create_chunk(4_MiB);
+  REQUIRE(all);
+  CHECK(probe_link(*device, 8_MiB).error().code == ErrorCode::out_of_memory);
+  CHECK(device->release_chunk(*all));
+}
+
+TEST_CASE("a failing call of the probe is its error, and it leaves nothing behind") {
+  using driver::Operation;
+  for (const Operation operation :
+       {Operation::reserve, Operation::map, Operation::register_host, Operation::create_stream,
+        Operation::create_event, Operation::copy_to_device, Operation::copy_to_host,
+        Operation::record_event, Operation::synchronize_event}) {
+    driver::FaultInjectingDriver device(
+        driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},
+                                      std::make_shared<driver::VirtualLink>(0))
+            .value());
+    device.fail_call(operation, 1, {ErrorCode::driver_failure, "injected"});
+    CHECK(probe_link(device, 2_MiB).error().message == "injected");
+    CHECK(device.memory_info()->free_bytes == 4_MiB);
+  }
+}
+
+TEST_CASE("completion is reported also when waiting for it fails") {
+  ScriptedArbiter arbiter;
+  Silent listener;
+  Device device(arbiter.device, arbiter.bank, listener, {});
+  int completions = 0;
+  const auto count = [&](int64_t) { ++completions; };
+  CHECK(device.complete({}, count));
+  CHECK(completions == 1);
+  arbiter.device->fail_call(driver::Operation::synchronize_event, 1,
+                            {ErrorCode::device_lost, "gone"});
+  const std::array streams{driver::StreamHandle{0}, driver::StreamHandle{0}};
+  CHECK(device.complete(streams, count).error().code == ErrorCode::device_lost);
+  CHECK(completions == 2);
+}

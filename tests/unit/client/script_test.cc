@@ -1,0 +1,358 @@
+// Races and failures that an arbiter of its own seldom makes: every message is chosen by the test.
+#include <poll.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "tests/catch.h"
+#include "tests/unit/client/scripted_arbiter.h"
+
+using namespace rtswap;
+using namespace rtswap::client;
+using namespace rtswap::client::test;
+using rtswap::test::contains;
+
+namespace {
+
+// A session with one arena of three chunks (two of weights, one of state) and one task.
+struct Scene {
+  Scene() {
+    session = connect_through(std::make_unique<ScriptedSource>(script), {}).value();
+    CHECK(script->take<protocol::Hello>().resumed_session == 0);
+    arena = session->open_arena(0, "model").value();
+    CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);
+    weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk, {}).value();
+    state = session->add_segment(arena, engine::Kind::mutable_state, 100, {}).value();
+    REQUIRE(session->publish_arena(arena));
+    const auto opened = script->take<protocol::OpenArena>();
+    CHECK(opened.chunks == 3);
+    CHECK(opened.mutable_chunks == 1);
+    TaskOptions options;
+    options.name = "task";
+    task = session->open_task(arena, options).value();
+    task_id = script->take<protocol::OpenTask>().task;
+    answer(1, TaskState::best_effort);
+  }
+
+  void answer(uint32_t request, TaskState state_now, std::optional<Error> refusal = std::nullopt,
+              Timing timing = {}) {
+    protocol::Verdict verdict;
+    verdict.task = task_id;
+    verdict.state = state_now;
+    verdict.request_refused = refusal.has_value();
+    if (refusal) verdict.reason = *refusal;
+    verdict.timing = timing;
+    verdict.requests_answered = request;
+    script->deliver(verdict);
+  }
+  protocol::JobId release(std::shared_ptr<Job>& job) {
+    job = task->release(0, true).value();
+    return script->take<protocol::Release>().job;
+  }
+  void grant(uint32_t first, std::vector<uint32_t> chunks) {
+    script->deliver(protocol::Grant{arena, first, std::move(chunks)});
+  }
+  void make_resident() {
+    grant(0, {4, 5, 6});
+    while (script->take<protocol::Restored>().landed_chunks < 3) {
+    }
+  }
+  std::shared_ptr<Job> start() {
+    std::shared_ptr<Job> job;
+    const auto id = release(job);
+    script->deliver(protocol::Run{id});
+    REQUIRE(job->wait(kPatience_ns).value());
+    return job;
+  }
+  void reconnect(const std::string& bank_id = {}) {
+    if (!bank_id.empty()) {
+      const std::lock_guard lock(script->mutex);
+      script->welcome.devices[0].bank_id = bank_id;
+    }
+    script->allow_connections(true);
+  }
+
+  const std::shared_ptr<ScriptedArbiter> script = std::make_shared<ScriptedArbiter>();
+  std::shared_ptr<Session> session;
+  engine::ArenaId arena = 0;
+  engine::Segment weights, state;
+  std::shared_ptr<Task> task;
+  protocol::TaskId task_id = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a job starts when it has the device and all its memory, in either order") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  SECTION("Run first") {
+    scene.script->deliver(protocol::Run{id});
+    scene.grant(0, {4, 5});
+    scene.script->take<protocol::Restored>();
+    CHECK_FALSE(job->wait(0).value());
+    scene.grant(2, {6});
+  }
+  SECTION("memory first") {
+    scene.make_resident();
+    CHECK_FALSE(job->wait(0).value());
+    pollfd poller{.fd = job->ready_descriptor(), .events = POLLIN, .revents = 0};
+    CHECK(poll(&poller, 1, 0) == 0);
+    scene.script->deliver(protocol::Run{id});
+    CHECK(poll(&poller, 1, 0) == 1);
+  }
+  REQUIRE(job->wait(kPatience_ns).value());
+  CHECK(job->info().restored_bytes == 2 * kChunk + 100);
+  REQUIRE(job->end({}));
+  CHECK(scene.script->take<protocol::JobDone>().job == id);
+}
+
+TEST_CASE("a cancellation that crosses Run gives the grant back at once") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  job->cancel();
+  CHECK(scene.script->take<protocol::CancelJob>().job == id);
+  scene.script->deliver(protocol::Run{id});
+  const auto done = scene.script->take<protocol::JobDone>();
+  CHECK(done.job == id);
+  CHECK(done.execution_ns == 0);
+  CHECK(job->wait(0).error().code == ErrorCode::interrupted);
+}
+
+TEST_CASE("a granted job that its owner gives up is done, not cancelled") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  scene.script->deliver(protocol::Run{id});
+  job.reset();
+  CHECK(scene.script->take<protocol::JobDone>().job == id);
+  CHECK(scene.script->count<protocol::CancelJob>() == 0);
+}
+
+TEST_CASE("a dropped job fails with the arbiter's reason, unless its owner uses the memory") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  scene.script->deliver(
+      protocol::Dropped{scene.release(job), {ErrorCode::job_dropped, "too late"}});
+  CHECK(job->wait(-1).error().message == "too late");
+  scene.make_resident();
+  const auto running = scene.start();
+  const auto id = scene.script->count<protocol::JobDone>();
+  CHECK(id == 0);
+  scene.script->deliver(protocol::Dropped{2, {ErrorCode::timed_out, "given up"}});
+  CHECK(running->end({}));
+  CHECK(scene.script->take<protocol::JobDone>().job == 2);
+}
+
+TEST_CASE("messages for what is closed are ignored") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  REQUIRE(scene.task->close());
+  CHECK(job->wait(0).error().code == ErrorCode::closed);
+  CHECK(scene.script->take<protocol::CloseTask>().task == scene.task_id);
+  scene.script->deliver(protocol::Run{id});
+  scene.grant(0, {4, 5, 6});
+  REQUIRE(scene.session->close_arena(scene.arena));
+  CHECK(scene.script->take<protocol::CloseArena>().arena == scene.arena);
+  scene.grant(0, {4, 5, 6});
+  scene.script->deliver(protocol::Revoke{scene.arena, 0});
+  scene.answer(2, TaskState::admitted);
+  CHECK(scene.script->count<protocol::JobDone>() == 0);
+  CHECK(scene.session->connected());
+}
+
+TEST_CASE("a change that crosses a request is not taken for its answer") {
+  Scene scene;
+  CHECK(scene.task->update({.period_ns = 7, .deadline_ns = 7, .wcet_ns = 1}, 0).error().code ==
+        ErrorCode::timed_out);
+  scene.answer(1, TaskState::best_effort);
+  CHECK(scene.task->wait_verdict(0).error().code == ErrorCode::timed_out);
+  scene.answer(2, TaskState::best_effort, Error{ErrorCode::admission_refused, "no room"});
+  scene.answer(2, TaskState::best_effort);  // a later change keeps the answer
+  const auto verdict = scene.task->wait_verdict(0);
+  REQUIRE(verdict);
+  CHECK(verdict->request_refused);
+  CHECK(verdict->reason.message == "no room");
+}
+
+TEST_CASE("each grant that a failed restore takes with it is answered") {
+  Scene scene;
+  scene.script->device->fail_call(driver::Operation::map, 2, {ErrorCode::driver_failure, "no map"});
+  scene.grant(0, {4});
+  scene.script->take<protocol::Restored>();
+  scene.grant(1, {5});
+  const auto failed = scene.script->take<protocol::RestoreFailed>();
+  CHECK(failed.resident_chunks == 1);
+  CHECK_THAT(failed.error.message, contains("no map"));
+  scene.grant(2, {6});  // was on its way
+  CHECK(scene.script->take<protocol::RestoreFailed>().resident_chunks == 1);
+  scene.grant(1, {5, 6});
+  while (scene.script->take<protocol::Restored>().landed_chunks < 3) {
+  }
+  CHECK(scene.start()->end({}));
+}
+
+TEST_CASE("an eviction that fails is answered with what is still mapped") {
+  Scene scene;
+  scene.make_resident();
+  CHECK(scene.start()->end({}));
+  scene.script->device->fail_call(driver::Operation::copy_to_host, 1,
+                                  {ErrorCode::driver_failure, "no copy"});
+  scene.script->deliver(protocol::Revoke{scene.arena, 1});
+  CHECK(scene.script->take<protocol::Evicted>().resident_chunks == 3);
+  scene.script->deliver(protocol::Revoke{scene.arena, 1});
+  const auto evicted = scene.script->take<protocol::Evicted>();
+  CHECK(evicted.resident_chunks == 1);
+  CHECK(evicted.written_back_bytes == 100);
+  std::shared_ptr<Job> job;
+  scene.script->deliver(protocol::Run{scene.release(job)});
+  CHECK_FALSE(job->wait(0).value());
+  scene.grant(1, {2, 3});
+  CHECK(job->wait(kPatience_ns).value());
+}
+
+TEST_CASE("a lost link fails what waits, keeps what runs, and resumes with what is held") {
+  Scene scene;
+  scene.make_resident();
+  const auto running = scene.start();
+  std::shared_ptr<Job> waiting;
+  scene.release(waiting);
+  scene.script->allow_connections(false);
+  scene.script->lose_link();
+  const auto failed = waiting->wait(-1);
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error().code == ErrorCode::daemon_unavailable);
+  CHECK_THAT(failed.error().message, contains("resumes by itself"));
+  CHECK_FALSE(scene.session->connected());
+  CHECK(scene.task->release(0, true).error().code == ErrorCode::daemon_unavailable);
+  CHECK(running->wait(0).value());
+  scene.script->allow_connections(true);
+  CHECK(running->end({}));
+
+  const auto hello = scene.script->take<protocol::Hello>();
+  CHECK(hello.resumed_session == 7);
+  REQUIRE(hello.held.size() == 1);
+  CHECK(hello.held[0].arena == scene.arena);
+  CHECK(hello.held[0].chunks == 3);
+  CHECK(hello.held[0].resident == std::vector<uint32_t>{4, 5, 6});
+  scene.script->take<protocol::DeviceReport>();
+  CHECK(scene.script->take<protocol::OpenArena>().mutable_chunks == 1);
+  CHECK(scene.script->take<protocol::OpenTask>().task == scene.task_id);
+  CHECK(scene.script->offers >= 1);
+  CHECK(scene.script->count<protocol::JobDone>() == 0);
+  scene.answer(1, TaskState::best_effort);
+  CHECK(scene.session->connected());
+  CHECK(scene.start()->end({}));
+}
+
+TEST_CASE("what is closed while the link is lost is not opened again") {
+  Scene scene;
+  scene.make_resident();
+  REQUIRE(scene.task->pause());
+  scene.script->take<protocol::PauseTask>();
+  const auto other = scene.session->open_arena(0, "other").value();
+  scene.script->allow_connections(false);
+  scene.script->lose_link();
+  CHECK(scene.session->publish_arena(other).error().code == ErrorCode::daemon_unavailable);
+  CHECK(scene.session->close_arena(other));
+  SECTION("nothing") {
+    scene.script->allow_connections(true);
+    scene.script->take<protocol::OpenTask>();
+    scene.script->take<protocol::PauseTask>();
+    CHECK(scene.script->count<protocol::OpenArena>() == 1);
+  }
+  SECTION("the task and its arena") {
+    CHECK(scene.task->close());
+    CHECK(scene.session->close_arena(scene.arena));
+    scene.script->allow_connections(true);
+    CHECK(scene.script->take<protocol::Hello>().held.empty());
+    scene.script->take<protocol::DeviceReport>();
+    CHECK(scene.session->open_arena(0, "new").has_value());
+    CHECK(scene.script->count<protocol::OpenTask>() == 0);
+    CHECK(scene.script->count<protocol::OpenArena>() == 0);
+  }
+}
+
+TEST_CASE(
+    "an arbiter that is back with other memory ends the session; the data is in host memory") {
+  Scene scene;
+  scene.make_resident();
+  const auto job = scene.start();
+  std::memset(reinterpret_cast<void*>(scene.state.address), 0x17, 100);
+  REQUIRE(job->end({}));
+  scene.script->allow_connections(false);
+  scene.script->lose_link();
+  scene.reconnect("another bank");
+  scene.script->take<protocol::Hello>();
+  const auto ended = [&] {
+    const auto released = scene.task->release(0, true);
+    return !released &&
+           std::string(released.error().message).find("other memory") != std::string::npos;
+  };
+  while (!ended()) std::this_thread::yield();
+  CHECK(scene.session->snapshot(0).error().code == ErrorCode::daemon_unavailable);
+  while (scene.session->arena_stats(scene.arena)->resident_chunks > 0) std::this_thread::yield();
+  CHECK(scene.state.host[99] == std::byte{0x17});
+}
+
+TEST_CASE("a fault of the arbiter ends the session with its words") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  scene.release(job);
+  scene.script->deliver(protocol::Fault{{ErrorCode::static_memory, "too much beside the bank"}});
+  scene.script->lose_link();
+  CHECK(job->wait(-1).error().code == ErrorCode::static_memory);
+  CHECK(scene.task->wait_verdict(-1).error().message == "too much beside the bank");
+  CHECK(scene.session->open_arena(0, "late").error().code == ErrorCode::static_memory);
+  CHECK(scene.session->close());
+  CHECK(scene.script->connections == 1);
+}
+
+TEST_CASE("a session can be closed while it is lost, and while a verdict is waited for") {
+  Scene scene;
+  SECTION("lost") {
+    scene.script->allow_connections(false);
+    scene.script->lose_link();
+    CHECK(scene.session->close());
+  }
+  SECTION("waiting") {
+    std::optional<ErrorCode> seen;
+    std::thread waiter([&] { seen = scene.task->update({}, -1).error().code; });
+    scene.script->take<protocol::UpdateTask>();
+    CHECK(scene.session->close());
+    waiter.join();
+    CHECK(seen == ErrorCode::closed);
+    scene.script->take<protocol::Goodbye>();
+  }
+}
+
+TEST_CASE("an arbiter that refuses the connection is an error of connect") {
+  const auto script = std::make_shared<ScriptedArbiter>();
+  script->reachable = false;
+  CHECK(connect_through(std::make_unique<ScriptedSource>(script), {}).error().message ==
+        "nobody listens");
+  script->reachable = true;
+  script->answers_hello = false;
+  std::thread refusal([&] {
+    script->take<protocol::Hello>();
+    script->deliver(protocol::Fault{{ErrorCode::protocol_mismatch, "too old"}});
+  });
+  CHECK(connect_through(std::make_unique<ScriptedSource>(script), {}).error().message == "too old");
+  refusal.join();
+}
+
+TEST_CASE("the common start is known when the arbiter tells it") {
+  const auto script = std::make_shared<ScriptedArbiter>();
+  const auto at_once = connect_through(std::make_unique<ScriptedSource>(script), {}).value();
+  CHECK_FALSE(at_once->common_start_ns().has_value());
+  const auto later = std::make_shared<ScriptedArbiter>();
+  later->welcome.wait_for_tasks = 2;
+  const auto session = connect_through(std::make_unique<ScriptedSource>(later), {}).value();
+  CHECK(session->common_start_ns() == 0);
+  later->deliver(protocol::Begin{12345});
+  CHECK(session->common_start_ns() == 12345);
+}
