@@ -54,4 +54,4 @@ bench:
 
 clean:
 	rm -rf build build-*/ dist *.egg-info rtswap/bin
-	rm -f rtswap/_core*.so rtswap/librtswap_grpc.so $(VENV)/.rtswap-installed
+	rm -f rtswap/_core*.so rtswap/librtswap_grpc.so rtswap/demo/models.py $(VENV)/.rtswap-installed

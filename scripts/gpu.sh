@@ -36,7 +36,7 @@ build_all() {
     -DRTSWAP_WITH_BENCH=ON -DPython3_EXECUTABLE="$(command -v python3)" >"$out/configure.log" 2>&1 ||
     { tail -30 "$out/configure.log"; return 1; }
   cmake --build "$build" 2>&1 | tail -40
-  cp "$build/librtswap_grpc.so" rtswap/
+  cmake --install "$build" --prefix "$PWD" >/dev/null
 }
 
 step build build_all
