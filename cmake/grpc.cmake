@@ -59,24 +59,32 @@ endif()
 
 # --- generated code, made at build time --------------------------------------------------------
 
-set(rtswap_proto ${CMAKE_SOURCE_DIR}/proto/rtswap/v1/arbiter.proto)
 set(rtswap_generated ${CMAKE_BINARY_DIR}/generated)
-set(rtswap_generated_files
-  ${rtswap_generated}/rtswap/v1/arbiter.pb.cc ${rtswap_generated}/rtswap/v1/arbiter.pb.h
-  ${rtswap_generated}/rtswap/v1/arbiter.grpc.pb.cc ${rtswap_generated}/rtswap/v1/arbiter.grpc.pb.h)
 file(MAKE_DIRECTORY ${rtswap_generated})
-add_custom_command(
-  OUTPUT ${rtswap_generated_files}
-  COMMAND ${RTSWAP_PROTOC} --proto_path=${CMAKE_SOURCE_DIR}/proto
-    --cpp_out=${rtswap_generated} --grpc_out=${rtswap_generated}
-    --plugin=protoc-gen-grpc=${RTSWAP_GRPC_PLUGIN} ${rtswap_proto}
-  DEPENDS ${rtswap_proto} VERBATIM COMMENT "Generating rtswap/v1/arbiter")
+
+# rtswap_generate(<variable> <name>): proto/<name>.proto -> messages and services, in <variable>.
+function(rtswap_generate variable name)
+  set(files "")
+  foreach(extension pb.cc pb.h grpc.pb.cc grpc.pb.h)
+    list(APPEND files ${rtswap_generated}/${name}.${extension})
+  endforeach()
+  add_custom_command(
+    OUTPUT ${files}
+    COMMAND ${RTSWAP_PROTOC} --proto_path=${CMAKE_SOURCE_DIR}/proto
+      --cpp_out=${rtswap_generated} --grpc_out=${rtswap_generated}
+      --plugin=protoc-gen-grpc=${RTSWAP_GRPC_PLUGIN} ${CMAKE_SOURCE_DIR}/proto/${name}.proto
+    DEPENDS ${CMAKE_SOURCE_DIR}/proto/${name}.proto VERBATIM COMMENT "Generating ${name}")
+  set(${variable} ${files} PARENT_SCOPE)
+endfunction()
+
+rtswap_generate(rtswap_protocol_files rtswap/v1/arbiter)
+rtswap_generate(rtswap_health_files grpc/health/v1/health)
 
 # --- targets -------------------------------------------------------------------------------------
 
 file(GLOB rtswap_rpc_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/csrc/rpc/*.cc)
 list(REMOVE_ITEM rtswap_rpc_sources ${CMAKE_SOURCE_DIR}/csrc/rpc/library_entry.cc)
-add_library(rtswap_rpc STATIC ${rtswap_rpc_sources} ${rtswap_generated_files})
+add_library(rtswap_rpc STATIC ${rtswap_rpc_sources} ${rtswap_protocol_files})
 target_include_directories(rtswap_rpc SYSTEM PUBLIC ${rtswap_generated} ${RTSWAP_PROTOBUF_INCLUDE}
   ${RTSWAP_GRPCPP_INCLUDE} ${RTSWAP_ABSL_INCLUDE})
 target_link_libraries(rtswap_rpc PUBLIC rtswap_protocol ${RTSWAP_GRPCPP_LIBRARY}
@@ -93,7 +101,7 @@ set_target_properties(rtswap_grpc PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cs
 
 file(GLOB rtswap_daemon_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/daemon/*.cc)
 list(REMOVE_ITEM rtswap_daemon_sources ${CMAKE_SOURCE_DIR}/daemon/main.cc)
-add_library(rtswap_daemon STATIC ${rtswap_daemon_sources})
+add_library(rtswap_daemon STATIC ${rtswap_daemon_sources} ${rtswap_health_files})
 target_include_directories(rtswap_daemon SYSTEM PUBLIC ${RTSWAP_CLI11_INCLUDE}
   ${RTSWAP_TOML_INCLUDE} ${RTSWAP_JSON_INCLUDE} ${RTSWAP_SPDLOG_INCLUDE})
 target_compile_definitions(rtswap_daemon PUBLIC RTSWAP_VERSION="${PROJECT_VERSION}"

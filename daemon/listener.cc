@@ -122,7 +122,7 @@ void Listener::accept_one() {
     spdlog::warn(
         "turned away process {} of user {}: this rtswapd serves another user (--group "
         "serves several)",
-        peer->pid, peer->user());
+        peer->pid, peer->user);
     return;
   }
   on_peer_(std::move(connection), std::move(*peer));

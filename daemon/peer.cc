@@ -29,9 +29,7 @@ bool has_ended(int pidfd) {
   return ::poll(&entry, 1, 0) > 0;
 }
 
-}  // namespace
-
-std::string Peer::user() const {
+std::string name_of_user(uid_t uid) {
   std::array<char, 4096> buffer{};
   passwd entry{};
   passwd* found = nullptr;
@@ -40,6 +38,8 @@ std::string Peer::user() const {
   }
   return std::to_string(uid);
 }
+
+}  // namespace
 
 Result<Peer> identify_peer(int socket) {
   ucred credentials{};
@@ -51,6 +51,7 @@ Result<Peer> identify_peer(int socket) {
   Peer peer;
   peer.pid = credentials.pid;
   peer.uid = credentials.uid;
+  peer.user = name_of_user(peer.uid);
   // Exact, and works across PID namespaces; pidfd_open() of a pid is the fallback before Linux 6.5.
   int pidfd = -1;
   length = sizeof(pidfd);

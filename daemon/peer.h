@@ -15,9 +15,9 @@ namespace rtswap::daemon {
 struct Peer {
   pid_t pid = 0;  // 0: in a PID namespace that this process cannot see
   uid_t uid = 0;
+  std::string user;     // the name of `uid`; its number where it has none
   UniqueFd process;     // pidfd: readable once the process is dead
   UniqueFd connection;  // duplicate of the socket, to break it off
-  std::string user() const;
 };
 
 // `unsupported` when the kernel can give no pidfd for the peer.

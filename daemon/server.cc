@@ -1,10 +1,5 @@
 #include "daemon/server.h"
 
-#include <grpcpp/health_check_service_interface.h>
-#include <grpcpp/server_posix.h>
-
-#include <chrono>
-
 #include "csrc/base/clock.h"
 #include "csrc/rpc/fd_channel.h"
 #include "daemon/arbiter_service.h"
@@ -15,7 +10,6 @@ namespace rtswap::daemon {
 namespace {
 
 constexpr int64_t kWaitingLineEvery_ns = 10'000'000'000;
-constexpr std::chrono::milliseconds kShutdown{200};
 // Chunks that a living process may have mapped are never given to another, however long it takes to
 // come back: a grant over a live mapping would corrupt both. Its death is seen at once.
 constexpr int64_t kRecoveryGrace_ns = int64_t{365} * 24 * 3600 * 1'000'000'000;
@@ -58,7 +52,8 @@ Status Server::set_up() {
   sessions_ = std::make_unique<Sessions>(
       Sessions::Options{epoch_, last_session, std::move(survivors_), trace_.get(), on_failure_},
       *state_);
-  start_grpc();
+  service_ = std::make_unique<ArbiterService>(*sessions_, epoch_);
+  service_->start();
   RTSWAP_TRY(listen());
   return advance();
 }
@@ -96,15 +91,6 @@ Status Server::make_banks() {
   return {};
 }
 
-void Server::start_grpc() {
-  service_ = std::make_unique<ArbiterService>(*sessions_, epoch_);
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::ServerBuilder builder;
-  builder.RegisterService(service_.get());
-  grpc_ = builder.BuildAndStart();
-  grpc_->GetHealthCheckService()->SetServingStatus(false);
-}
-
 Status Server::listen() {
   const SocketAccess access{config_.group};
   descriptors_ = std::make_unique<DescriptorServer>(
@@ -117,7 +103,7 @@ Status Server::listen() {
   RTSWAP_ASSIGN(listener_,
                 Listener::create(config_.socket_path, access, [this](UniqueFd socket, Peer peer) {
                   sessions_->admit("fd:" + std::to_string(socket.get()), std::move(peer));
-                  grpc::AddInsecureChannelFromFd(grpc_.get(), socket.release());
+                  service_->adopt(std::move(socket));
                 }));
   return {};
 }
@@ -142,7 +128,7 @@ Status Server::advance() {
     RTSWAP_TRY(open_arbiter(sessions_->survivors().size()));
   }
   if (sessions_->survivors().empty() && !loop_->snapshot().recovering) {
-    grpc_->GetHealthCheckService()->SetServingStatus(true);
+    service_->set_serving(true);
     ready_ = true;
   } else {
     say_whom_we_wait_for();
@@ -199,13 +185,9 @@ Server::~Server() {
   listener_.reset();
   descriptor_listener_.reset();
   if (sessions_) sessions_->close();
-  if (grpc_) {
-    grpc_->GetHealthCheckService()->SetServingStatus(false);
-    grpc_->Shutdown(std::chrono::system_clock::now() + kShutdown);
-  }
+  if (service_) service_->stop();
   descriptors_.reset();
   loop_.reset();
-  grpc_.reset();
   sessions_.reset();
   state_.reset();
 }

@@ -1,8 +1,5 @@
-// The daemon put together: lock, banks, sockets, gRPC server, arbiter. Threads of policy: one, the
-// arbiter's loop; everything else only carries events to it and effects away from it.
+// The daemon put together: lock, banks, sockets, gRPC server, arbiter.
 #pragma once
-
-#include <grpcpp/grpcpp.h>
 
 #include <atomic>
 #include <functional>
@@ -47,7 +44,6 @@ class Server {
   Status set_up();
   Status plan_devices();
   Status make_banks();
-  void start_grpc();
   Status listen();
   Status open_arbiter(size_t survivors);
   std::string wanted_bank(size_t device) const;
@@ -66,7 +62,6 @@ class Server {
   std::unique_ptr<Sessions> sessions_;
   std::unique_ptr<arbiter::Loop> loop_;
   std::unique_ptr<ArbiterService> service_;
-  std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<DescriptorServer> descriptors_;
   std::unique_ptr<Listener> descriptor_listener_;
   std::unique_ptr<Listener> listener_;

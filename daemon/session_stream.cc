@@ -1,36 +1,109 @@
 #include "daemon/session_stream.h"
 
-#include <pthread.h>
 #include <sys/socket.h>
 
 #include <chrono>
+#include <utility>
 
 #include "csrc/rpc/codec.h"
 #include "daemon/log.h"
-#include "rtswap/v1/arbiter.grpc.pb.h"  // how messages are serialized
 
 namespace rtswap::daemon {
 namespace {
 
-constexpr std::chrono::seconds kHandshake{10};  // for Hello
-constexpr std::chrono::seconds kFarewell{1};    // for the client's half-close
+// For Hello, and for a recovering arbiter to come up. A client gives up after 10 s, and is told why
+// before.
+constexpr std::chrono::seconds kHandshake{5};
+// For the client's half-close, and for a last write to get through.
+constexpr std::chrono::seconds kFarewell{1};
 
 }  // namespace
 
-SessionStream::SessionStream(grpc::ServerContext& context, Stream& stream, int socket,
-                             uint64_t epoch)
-    : epoch_(epoch), socket_(socket), context_(&context), stream_(stream), writer_([this] {
-        write_messages();
-      }) {}
+void SessionStream::serve(v1::Arbiter::AsyncService& service, grpc::ServerCompletionQueue& queue,
+                          Owner& owner, uint64_t epoch, CallCount& calls) {
+  const Pointer stream(new SessionStream(service, queue, owner, epoch, calls));
+  const std::lock_guard lock(stream->mutex_);
+  stream->self_ = stream;
+  stream->context_.AsyncNotifyWhenDone(static_cast<Completion*>(&stream->done_step_));
+  service.RequestSession(&stream->context_, &stream->stream_, &queue, &queue,
+                         stream->begin(stream->open_step_));
+}
 
-SessionStream::~SessionStream() = default;
+SessionStream::SessionStream(v1::Arbiter::AsyncService& service, grpc::ServerCompletionQueue& queue,
+                             Owner& owner, uint64_t epoch, CallCount& calls)
+    : service_(service), queue_(queue), owner_(owner), epoch_(epoch), calls_(calls) {}
 
-bool SessionStream::read(v1::ClientEnvelope& envelope) { return stream_.Read(&envelope); }
+void SessionStream::complete(void (SessionStream::*then)(bool), bool ok) {
+  (this->*then)(ok);
+  Pointer last;
+  bool over = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (--under_way_ == 0) {
+      last = std::move(self_);
+      over = finished_;
+    }
+  }
+  if (over) calls_.remove();
+}
+
+Completion* SessionStream::begin(Step& step) {
+  ++under_way_;
+  return &step;  // gRPC keeps it as void*: a Completion, not a Step
+}
+
+void SessionStream::after_opened(bool ok) {
+  if (!ok) return;  // the server ends; no client came, and the done tag will not either
+  {
+    const std::lock_guard lock(mutex_);
+    ++under_way_;  // the done tag
+  }
+  calls_.add();
+  serve(service_, queue_, owner_, epoch_, calls_);
+  grpc::Status status = owner_.on_opened(shared_from_this());
+  const std::lock_guard lock(mutex_);
+  if (!status.ok()) {
+    status_ = std::move(status);
+    finishing_ = true;
+    reader_done_ = true;
+    end_if_done();
+    return;
+  }
+  handshake_limit_.Set(&queue_, std::chrono::system_clock::now() + kHandshake,
+                       begin(handshake_step_));
+  stream_.Read(&incoming_, begin(read_step_));
+}
+
+void SessionStream::after_read(bool ok) {
+  if (ok) {
+    owner_.on_message(shared_from_this(), incoming_);
+    const std::lock_guard lock(mutex_);
+    stream_.Read(&incoming_, begin(read_step_));
+    return;
+  }
+  owner_.on_end(shared_from_this());
+  const std::lock_guard lock(mutex_);
+  reader_done_ = true;
+  end_if_done();
+}
+
+void SessionStream::use_socket(int socket) {
+  const std::lock_guard lock(mutex_);
+  socket_ = socket;
+}
 
 void SessionStream::name(protocol::SessionId session) {
   const std::lock_guard lock(mutex_);
   session_ = session;
-  changed_.notify_all();
+  handshake_limit_.Cancel();
+}
+
+void SessionStream::after_handshake_limit(bool ok) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ok || session_ != 0 || finishing_ || reader_done_) return;
+  }
+  owner_.on_handshake_limit(shared_from_this());
 }
 
 void SessionStream::send(protocol::ArbiterMessage message) {
@@ -45,13 +118,57 @@ void SessionStream::send(protocol::ArbiterMessage message) {
     return;
   }
   outbox_.push_back(std::move(message));
-  changed_.notify_all();
+  if (!writing_) write_next();
+}
+
+void SessionStream::write_next() {
+  v1::ArbiterEnvelope envelope = rpc::encode(outbox_.front());
+  outbox_.pop_front();
+  envelope.set_session_id(session_);
+  envelope.set_epoch(epoch_);
+  writing_ = true;
+  stream_.Write(envelope, begin(write_step_));
+}
+
+void SessionStream::after_write(bool ok) {
+  const std::lock_guard lock(mutex_);
+  writing_ = false;
+  if (!ok) {
+    outbox_.clear();
+    finishing_ = true;
+  }
+  if (outbox_.empty()) {
+    end_if_done();
+  } else {
+    write_next();
+  }
 }
 
 void SessionStream::finish() {
   const std::lock_guard lock(mutex_);
   finishing_ = true;
-  changed_.notify_all();
+  end_if_done();
+}
+
+// The call may end when neither side has anything to say: gRPC allows Finish with no write under
+// way, and what the client still sends would be lost.
+void SessionStream::end_if_done() {
+  if (finished_) return;
+  if (reader_done_ && !writing_) {
+    finished_ = true;
+    handshake_limit_.Cancel();
+    farewell_.Cancel();
+    stream_.Finish(status_, begin(finish_step_));
+  } else if (!farewell_set_ && (reader_done_ || (finishing_ && !writing_))) {
+    // A client that does not half-close, or does not read, would hold the stream for ever.
+    farewell_set_ = true;
+    farewell_.Set(&queue_, std::chrono::system_clock::now() + kFarewell, begin(farewell_step_));
+  }
+}
+
+void SessionStream::after_farewell(bool ok) {
+  const std::lock_guard lock(mutex_);
+  if (ok && !finished_) cancel_locked();
 }
 
 void SessionStream::cancel() {
@@ -60,59 +177,10 @@ void SessionStream::cancel() {
 }
 
 void SessionStream::cancel_locked() {
-  if (context_ == nullptr) return;
-  context_->TryCancel();
+  if (finished_) return;
+  context_.TryCancel();
   // A write whose bytes wait for room in the socket ends with the connection only.
-  ::shutdown(socket_, SHUT_RDWR);
-}
-
-void SessionStream::join() {
-  {
-    std::unique_lock lock(mutex_);
-    reader_done_ = true;
-    changed_.notify_all();
-    // A client that half-closed but does not read would hold the writer for ever.
-    if (!changed_.wait_for(lock, kFarewell, [&] { return writer_done_; })) cancel_locked();
-  }
-  writer_.join();
-  const std::lock_guard lock(mutex_);
-  context_ = nullptr;
-}
-
-void SessionStream::write_messages() {
-  pthread_setname_np(pthread_self(), "session-write");
-  const auto handshake_ends = std::chrono::steady_clock::now() + kHandshake;
-  std::unique_lock lock(mutex_);
-  const auto something_to_do = [&] { return !outbox_.empty() || finishing_ || reader_done_; };
-  for (;;) {
-    if (session_ != 0) {
-      changed_.wait(lock, something_to_do);
-    } else if (!changed_.wait_until(lock, handshake_ends,
-                                    [&] { return something_to_do() || session_ != 0; })) {
-      cancel_locked();  // connected, and never said Hello
-      finishing_ = true;
-    }
-    if (outbox_.empty()) {
-      if (finishing_ || reader_done_) break;
-      continue;
-    }
-    const protocol::ArbiterMessage message = std::move(outbox_.front());
-    outbox_.pop_front();
-    const protocol::SessionId session = session_;
-    lock.unlock();
-    v1::ArbiterEnvelope envelope = rpc::encode(message);
-    envelope.set_session_id(session);
-    envelope.set_epoch(epoch_);
-    const bool written = stream_.Write(envelope);
-    lock.lock();
-    if (!written) {
-      outbox_.clear();
-      finishing_ = true;
-    }
-  }
-  if (!changed_.wait_for(lock, kFarewell, [&] { return reader_done_; })) cancel_locked();
-  writer_done_ = true;
-  changed_.notify_all();
+  if (socket_) ::shutdown(*socket_, SHUT_RDWR);
 }
 
 }  // namespace rtswap::daemon

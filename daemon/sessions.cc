@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "csrc/rpc/codec.h"
 #include "daemon/log.h"
@@ -13,10 +12,6 @@ namespace rtswap::daemon {
 using protocol::SessionId;
 
 namespace {
-
-// A client that comes while the daemon waits for an earlier life's chunks is kept waiting this long
-// before it is told to try again.
-constexpr std::chrono::seconds kPatience{5};
 
 void erase_client(SavedState& state, SessionId session) {
   std::erase_if(state.clients,
@@ -45,17 +40,24 @@ Sessions::Sessions(Options options, StateKeeper& state)
 Sessions::~Sessions() { watcher_.reset(); }
 
 void Sessions::open(arbiter::Loop& loop) {
-  const std::lock_guard lock(mutex_);
-  loop_ = &loop;
-  opened_.notify_all();
+  std::vector<std::pair<StreamPtr, protocol::Hello>> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    loop_ = &loop;
+    for (auto& [stream, connection] : connections_) {
+      if (connection.waiting) waiting.emplace_back(stream, std::move(*connection.waiting));
+      connection.waiting.reset();
+    }
+  }
+  for (const auto& [stream, hello] : waiting) {
+    if (const Status opened = open_session(stream, hello); !opened) refuse(stream, opened.error());
+  }
 }
 
 void Sessions::close() {
   const std::lock_guard lock(mutex_);
   loop_ = nullptr;
-  for (auto& [id, session] : sessions_) {
-    if (session.stream) session.stream->cancel();
-  }
+  for (const auto& [stream, connection] : connections_) stream->cancel();
 }
 
 bool Sessions::is_open() const {
@@ -75,85 +77,95 @@ void Sessions::admit(const std::string& key, Peer peer) {
   peers_[key] = std::make_shared<Peer>(std::move(peer));
 }
 
-grpc::Status Sessions::serve(grpc::ServerContext& context, SessionStream::Stream& stream) {
-  std::shared_ptr<Peer> peer;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto it = peers_.find(context.peer());
-    if (it != peers_.end()) peer = it->second;
-  }
+grpc::Status Sessions::on_opened(const StreamPtr& stream) {
+  const std::lock_guard lock(mutex_);
+  const auto it = peers_.find(stream->peer());
   // The key is a descriptor's number: once the connection has ended it may name another peer.
-  if (!peer || context.IsCancelled()) {
+  if (it == peers_.end() || stream->is_cancelled()) {
     return {grpc::StatusCode::PERMISSION_DENIED,
-            "rtswapd does not know the connection " + context.peer()};
+            "rtswapd does not know the connection " + stream->peer()};
   }
-  const auto link =
-      std::make_shared<SessionStream>(context, stream, peer->connection.get(), options_.epoch);
-  run(peer, link);
-  link->join();
+  stream->use_socket(it->second->connection.get());
+  Connection connection;
+  connection.peer = it->second;
+  connections_.emplace(stream, std::move(connection));
   return grpc::Status::OK;
 }
 
-void Sessions::run(const std::shared_ptr<Peer>& peer,
-                   const std::shared_ptr<SessionStream>& stream) {
-  const auto refuse = [&](const Error& error) {
-    spdlog::warn("process {}: {}", peer->pid, error.message);
-    stream->send(protocol::Fault{error});
-    stream->finish();
-    v1::ClientEnvelope ignored;
-    while (stream->read(ignored)) {
-    }
-  };
-  const Result<protocol::Hello> hello = read_hello(*stream);
-  if (!hello) return refuse(hello.error());
-  if (const Status open = wait_until_open(); !open) return refuse(open.error());
-  const Result<SessionId> session = open_session(peer, stream, *hello);
-  if (!session) return refuse(session.error());
-  v1::ClientEnvelope envelope;
-  while (stream->read(envelope)) {
-    if (const Status status = pass_on(*session, envelope); !status) {
-      refuse(status.error());
-      break;
-    }
+void Sessions::on_message(const StreamPtr& stream, const v1::ClientEnvelope& envelope) {
+  SessionId session = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = connections_.find(stream);
+    if (it == connections_.end() || it->second.refused) return;
+    session = it->second.session;
   }
-  end_session(*session);
+  const Status status = session == 0 ? take_hello(stream, envelope) : pass_on(session, envelope);
+  if (!status) refuse(stream, status.error());
 }
 
-Result<protocol::Hello> Sessions::read_hello(SessionStream& stream) {
-  v1::ClientEnvelope envelope;
-  if (!stream.read(envelope)) return fail(violation("the stream ended before Hello"));
-  RTSWAP_ASSIGN(const protocol::ClientMessage message, rpc::decode(envelope));
-  const auto* hello = std::get_if<protocol::Hello>(&message);
+Status Sessions::take_hello(const StreamPtr& stream, const v1::ClientEnvelope& envelope) {
+  RTSWAP_ASSIGN(protocol::ClientMessage message, rpc::decode(envelope));
+  auto* hello = std::get_if<protocol::Hello>(&message);
   if (hello == nullptr || envelope.session_id() != 0 || envelope.epoch() != 0) {
     return fail(violation("the first message of a stream must be Hello, of no session yet"));
   }
-  return *hello;
-}
-
-Status Sessions::wait_until_open() {
-  std::unique_lock lock(mutex_);
-  if (opened_.wait_for(lock, kPatience, [&] { return loop_ != nullptr; })) return {};
-  std::string whom;
-  for (const auto& [session, client] : survivors_) {
-    whom += (whom.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
+  {
+    const std::lock_guard lock(mutex_);
+    Connection& connection = connections_.at(stream);
+    if (connection.waiting) return fail(violation("a second Hello before the answer to the first"));
+    if (loop_ == nullptr) {
+      connection.waiting = std::move(*hello);  // open() takes it up
+      return {};
+    }
   }
-  return fail(ErrorCode::daemon_unavailable,
-              "rtswapd was restarted and waits for the chunks that " +
-                  (whom.empty() ? "an earlier process" : whom) +
-                  " still holds; try again, or end that process");
+  return open_session(stream, *hello);
 }
 
-Result<SessionId> Sessions::open_session(const std::shared_ptr<Peer>& peer,
-                                         const std::shared_ptr<SessionStream>& stream,
-                                         const protocol::Hello& hello) {
-  const std::string user = peer->user();  // may ask a directory service: not under the lock
-  const uint64_t start_ticks = start_ticks_of(peer->pid);
+void Sessions::on_handshake_limit(const StreamPtr& stream) {
+  std::string whom;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = connections_.find(stream);
+    if (it == connections_.end() || !it->second.waiting) {
+      stream->cancel();  // connected, and never said Hello
+      return;
+    }
+    it->second.waiting.reset();
+    for (const auto& [session, client] : survivors_) {
+      whom +=
+          (whom.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
+    }
+  }
+  refuse(stream,
+         {ErrorCode::daemon_unavailable, "rtswapd was restarted and waits for the chunks that " +
+                                             (whom.empty() ? "an earlier process" : whom) +
+                                             " still holds; try again, or end that process"});
+}
+
+void Sessions::refuse(const StreamPtr& stream, const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = connections_.find(stream);
+    if (it == connections_.end()) return;  // ended meanwhile
+    it->second.refused = true;
+    spdlog::warn("process {}: {}", it->second.peer->pid, error.message);
+  }
+  stream->send(protocol::Fault{error});
+  stream->finish();
+}
+
+Status Sessions::open_session(const StreamPtr& stream, const protocol::Hello& hello) {
   const std::lock_guard lock(mutex_);
+  const auto connection = connections_.find(stream);
+  if (connection == connections_.end()) return {};  // ended meanwhile
+  const std::shared_ptr<Peer> peer = connection->second.peer;
   if (hello.resumed_session != 0) RTSWAP_TRY(check_resumed(*peer, hello.resumed_session));
   if (loop_ == nullptr) {
     return fail(ErrorCode::daemon_unavailable, "rtswapd is being stopped");
   }
   const SessionId id = ++last_session_;
+  connection->second.session = id;
   Session& session = sessions_[id];
   session.peer = peer;
   session.stream = stream;
@@ -166,7 +178,7 @@ Result<SessionId> Sessions::open_session(const std::shared_ptr<Peer>& peer,
   saved.session = id;
   saved.name = hello.process_name;
   saved.pid = peer->pid;
-  saved.start_ticks = start_ticks;
+  saved.start_ticks = start_ticks_of(peer->pid);
   // What the process has of an earlier session it still has.
   state_.update([&](SavedState& state) {
     for (const SavedClient& client : state.clients) {
@@ -178,10 +190,10 @@ Result<SessionId> Sessions::open_session(const std::shared_ptr<Peer>& peer,
   // Said while the survivor counts as awaited in the arbiter: Hello takes it off that count.
   survivors_.erase(hello.resumed_session);
   std::vector<arbiter::Event> events;
-  events.emplace_back(arbiter::SessionOpened{id, peer->pid, user});
+  events.emplace_back(arbiter::SessionOpened{id, peer->pid, peer->user});
   events.emplace_back(arbiter::FromClient{id, hello});
   loop_->post(std::move(events));
-  return id;
+  return {};
 }
 
 // REQUIRES: mutex_ held.
@@ -203,19 +215,27 @@ Status Sessions::pass_on(SessionId id, const v1::ClientEnvelope& envelope) {
     return fail(violation("a message of session " + std::to_string(envelope.session_id()) +
                           " in the stream of session " + std::to_string(id)));
   }
-  const std::lock_guard lock(mutex_);
-  const auto it = sessions_.find(id);
-  if (it == sessions_.end() || loop_ == nullptr) return {};  // dead: a child kept the stream open
-  if (std::holds_alternative<protocol::Goodbye>(message)) it->second.said_goodbye = true;
-  loop_->post(arbiter::FromClient{id, std::move(message)});
+  arbiter::Loop* loop = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = sessions_.find(id);
+    if (it == sessions_.end() || loop_ == nullptr) return {};  // dead: a child kept the stream open
+    if (std::holds_alternative<protocol::Goodbye>(message)) it->second.said_goodbye = true;
+    loop = loop_;
+    loop->queue(arbiter::FromClient{id, std::move(message)});
+  }
+  loop->run_queued();  // outlives the streams, hence this call
   return {};
 }
 
-// The stream has ended.
-void Sessions::end_session(SessionId id) {
+void Sessions::on_end(const StreamPtr& stream) {
   const std::lock_guard lock(mutex_);
+  const auto connection = connections_.find(stream);
+  if (connection == connections_.end()) return;
+  const SessionId id = connection->second.session;
+  connections_.erase(connection);
   const auto it = sessions_.find(id);
-  if (it == sessions_.end()) return;
+  if (it == sessions_.end()) return;  // none yet, or dead before its stream
   Session& session = it->second;
   session.stream.reset();
   if (loop_ == nullptr) return;
@@ -230,7 +250,7 @@ void Sessions::end_session(SessionId id) {
 }
 
 void Sessions::process_died(SessionId id) {
-  std::shared_ptr<SessionStream> stream;
+  StreamPtr stream;
   {
     const std::lock_guard lock(mutex_);
     const auto it = sessions_.find(id);
@@ -311,7 +331,7 @@ std::optional<protocol::Snapshot> Sessions::snapshot() {
 
 void Sessions::send(SessionId id, protocol::ArbiterMessage message) {
   if (std::holds_alternative<protocol::Welcome>(message)) welcomed(id);
-  std::shared_ptr<SessionStream> stream;
+  StreamPtr stream;
   {
     const std::lock_guard lock(mutex_);
     const auto it = sessions_.find(id);
@@ -321,7 +341,7 @@ void Sessions::send(SessionId id, protocol::ArbiterMessage message) {
 }
 
 void Sessions::close_session(SessionId id, const Error& reason) {
-  std::shared_ptr<SessionStream> stream;
+  StreamPtr stream;
   {
     const std::lock_guard lock(mutex_);
     const auto it = sessions_.find(id);

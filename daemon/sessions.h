@@ -10,7 +10,6 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -33,8 +32,10 @@ struct Survivor {
   UniqueFd process;  // pidfd
 };
 
-class Sessions final : public arbiter::EffectSink {
+class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
  public:
+  using StreamPtr = SessionStream::Pointer;
+
   struct Options {
     uint64_t epoch = 0;
     protocol::SessionId last_session = 0;  // of earlier lives: numbers are never reused
@@ -59,8 +60,11 @@ class Sessions final : public arbiter::EffectSink {
   // A connection was accepted; gRPC will call it `key` (ServerContext::peer()).
   void admit(const std::string& key, Peer peer);
 
-  // The body of the rpc Session: returns when the stream has ended.
-  grpc::Status serve(grpc::ServerContext& context, SessionStream::Stream& stream);
+  grpc::Status on_opened(const StreamPtr& stream) override;
+  void on_message(const StreamPtr& stream, const v1::ClientEnvelope& envelope) override;
+  void on_handshake_limit(const StreamPtr& stream) override;
+  void on_end(const StreamPtr& stream) override;
+
   // nullopt while no arbiter is there.
   std::optional<protocol::Snapshot> snapshot();
   bool is_open() const;
@@ -75,9 +79,17 @@ class Sessions final : public arbiter::EffectSink {
   void failed(const std::string& what) override;
 
  private:
+  // One stream, from its first byte to its last.
+  struct Connection {
+    std::shared_ptr<Peer> peer;
+    std::optional<protocol::Hello> waiting;  // for the arbiter to be there
+    protocol::SessionId session = 0;
+    bool refused = false;
+  };
+
   struct Session {
     std::shared_ptr<Peer> peer;
-    std::shared_ptr<SessionStream> stream;
+    StreamPtr stream;
     Watcher::WatchId watch = 0;
     protocol::SessionId resumed = 0;
     std::string name;
@@ -85,15 +97,11 @@ class Sessions final : public arbiter::EffectSink {
     bool ended_by_arbiter = false;
   };
 
-  void run(const std::shared_ptr<Peer>& peer, const std::shared_ptr<SessionStream>& stream);
-  Result<protocol::Hello> read_hello(SessionStream& stream);
-  Status wait_until_open();
-  Result<protocol::SessionId> open_session(const std::shared_ptr<Peer>& peer,
-                                           const std::shared_ptr<SessionStream>& stream,
-                                           const protocol::Hello& hello);
+  Status take_hello(const StreamPtr& stream, const v1::ClientEnvelope& envelope);
+  Status open_session(const StreamPtr& stream, const protocol::Hello& hello);
+  void refuse(const StreamPtr& stream, const Error& error);
   Status check_resumed(const Peer& peer, protocol::SessionId resumed) const;
   Status pass_on(protocol::SessionId session, const v1::ClientEnvelope& envelope);
-  void end_session(protocol::SessionId session);
   void process_died(protocol::SessionId session);
   void survivor_died(protocol::SessionId session);
   void welcomed(protocol::SessionId session);
@@ -102,10 +110,10 @@ class Sessions final : public arbiter::EffectSink {
   const Options options_;
   StateKeeper& state_;
   mutable std::mutex mutex_;
-  std::condition_variable opened_;
   arbiter::Loop* loop_ = nullptr;
   protocol::SessionId last_session_;
   std::map<std::string, std::shared_ptr<Peer>> peers_;
+  std::map<StreamPtr, Connection> connections_;
   std::map<protocol::SessionId, Session> sessions_;
   std::map<protocol::SessionId, SavedClient> survivors_;
   std::map<protocol::SessionId, Watcher::WatchId> survivor_watches_;

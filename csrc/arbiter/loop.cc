@@ -37,13 +37,26 @@ class Loop::Impl {
   }
 
   void post(std::vector<Event> events) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (stopped_) return;
-      posted_ += events.size();
-      for (Event& event : events) queue_.push_back(std::move(event));
-    }
+    queue(std::move(events));
     wake_.notify_one();
+  }
+
+  void queue(std::vector<Event> events) {
+    const std::lock_guard lock(mutex_);
+    if (stopped_) return;
+    posted_ += events.size();
+    for (Event& event : events) queue_.push_back(std::move(event));
+  }
+
+  void run_queued() {
+    std::unique_lock lock(mutex_);
+    if (stopping_ || stopped_ || applying_) return;  // whoever is at it takes these as well
+    const int64_t timer_ns = timer_ns_;
+    guarded(lock, [&] {
+      while (!stopping_ && !queue_.empty()) apply_next(lock);
+    });
+    // The thread sleeps until the timer it knew of, or for as long as it was not needed.
+    if (timer_ns_ != timer_ns || stopping_ || !snapshot_after_.empty()) wake_.notify_one();
   }
 
   Snapshot snapshot() {
@@ -58,21 +71,37 @@ class Loop::Impl {
  private:
   void run() {
     std::unique_lock lock(mutex_);
-    try {
+    guarded(lock, [&] {
       while (!stopping_) serve(lock);
-    } catch (const std::exception& error) {
-      // The lock may or may not be held, depending on which step failed.
-      if (lock.owns_lock()) lock.unlock();
-      sink_.failed(error.what());
-      lock.lock();
-    }
+    });
+    idle_.wait(lock, [this] { return !applying_; });
     stopped_ = true;
     queue_.clear();
     snapshot_taken_.notify_all();
   }
 
+  // A step that fails stops the loop, whichever thread took it.
+  template <class Steps>
+  void guarded(std::unique_lock<std::mutex>& lock, Steps steps) {
+    try {
+      steps();
+    } catch (const std::exception& error) {
+      // The lock may or may not be held, depending on which step failed.
+      if (lock.owns_lock()) lock.unlock();
+      sink_.failed(error.what());
+      lock.lock();
+      stopping_ = true;
+      applying_ = false;
+      idle_.notify_all();
+    }
+  }
+
   // One round: everything queued, then the timer, then sleep until there is something to do.
   void serve(std::unique_lock<std::mutex>& lock) {
+    if (applying_) {  // another thread runs what is queued
+      idle_.wait(lock, [this] { return !applying_; });
+      return;
+    }
     // A snapshot shows every event posted before it was asked for, and waits for no later one.
     if (!snapshot_after_.empty() && snapshot_after_.front() <= applied_) {
       last_snapshot_ = arbiter_.snapshot();
@@ -83,10 +112,7 @@ class Loop::Impl {
       snapshot_taken_.notify_all();
     }
     if (!queue_.empty()) {
-      const Event event = std::move(queue_.front());
-      queue_.pop_front();
-      apply(lock, event);
-      ++applied_;
+      apply_next(lock);
       return;
     }
     if (timer_ns_ <= monotonic_now_ns()) {
@@ -94,21 +120,41 @@ class Loop::Impl {
       apply(lock, TimerFired{});
       return;
     }
-    const auto something_to_do = [this] {
-      return stopping_ || !queue_.empty() || !snapshot_after_.empty();
+    const int64_t timer_ns = timer_ns_;
+    const auto something_to_do = [&] {
+      return stopping_ || !queue_.empty() || !snapshot_after_.empty() || timer_ns_ != timer_ns;
     };
-    if (timer_ns_ == protocol::kNoDeadline_ns) {
+    if (timer_ns == protocol::kNoDeadline_ns) {
       wake_.wait(lock, something_to_do);
     } else {
-      wake_.wait_until(lock, instant(timer_ns_), something_to_do);
+      wake_.wait_until(lock, instant(timer_ns), something_to_do);
     }
   }
 
-  // Only this thread touches the arbiter; the lock is released so that post() never waits for it.
+  void apply_next(std::unique_lock<std::mutex>& lock) {
+    const Event event = std::move(queue_.front());
+    queue_.pop_front();
+    apply(lock, event);
+    ++applied_;
+  }
+
+  // One thread at a time touches the arbiter; the lock is released so that post() never waits for
+  // it.
   void apply(std::unique_lock<std::mutex>& lock, const Event& event) {
+    applying_ = true;
+    int64_t timer_ns = timer_ns_;
     lock.unlock();
-    for (Effect& effect : arbiter_.step(monotonic_now_ns(), event)) carry_out(effect);
+    for (Effect& effect : arbiter_.step(monotonic_now_ns(), event)) {
+      if (const auto* timer = std::get_if<SetTimer>(&effect)) {
+        timer_ns = timer->at_ns;
+      } else {
+        carry_out(effect);
+      }
+    }
     lock.lock();
+    timer_ns_ = timer_ns;
+    applying_ = false;
+    idle_.notify_all();
   }
 
   void carry_out(Effect& effect) {
@@ -116,19 +162,19 @@ class Loop::Impl {
       sink_.send(send->session, std::move(send->message));
     } else if (auto* close = std::get_if<CloseSession>(&effect)) {
       sink_.close_session(close->session, close->reason);
-    } else if (auto* timer = std::get_if<SetTimer>(&effect)) {
-      timer_ns_ = timer->at_ns;
     } else if (auto* trace = std::get_if<Trace>(&effect)) {
       sink_.trace(*trace);
     }
   }
 
-  Arbiter arbiter_;
+  Arbiter arbiter_;  // of whoever set applying_, or holds mutex_ while it is not set
   EffectSink& sink_;
-  int64_t timer_ns_ = protocol::kNoDeadline_ns;  // loop thread only
 
   std::mutex mutex_;  // guards everything below
   std::condition_variable wake_;
+  std::condition_variable idle_;  // applying_ ended
+  bool applying_ = false;
+  int64_t timer_ns_ = protocol::kNoDeadline_ns;
   std::condition_variable snapshot_taken_;
   std::deque<Event> queue_;
   uint64_t posted_ = 0;  // events
@@ -154,6 +200,14 @@ void Loop::post(Event event) {
 }
 
 void Loop::post(std::vector<Event> events) { impl_->post(std::move(events)); }
+
+void Loop::queue(Event event) {
+  std::vector<Event> events;
+  events.push_back(std::move(event));
+  impl_->queue(std::move(events));
+}
+
+void Loop::run_queued() { impl_->run_queued(); }
 
 Snapshot Loop::snapshot() { return impl_->snapshot(); }
 

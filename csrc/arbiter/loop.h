@@ -1,5 +1,6 @@
 // Runs an Arbiter in real time on a thread of its own: events in through a queue, timers, effects
-// out through a sink. The daemon and the embedded arbiter both use it.
+// out through a sink. The daemon and the embedded arbiter both use it. A thread that brings an
+// event may run it itself, and saves its sender the time in which another thread wakes up.
 #pragma once
 
 #include <functional>
@@ -9,8 +10,8 @@
 
 namespace rtswap::arbiter {
 
-// Carries out effects. Called from the loop's thread only, one call at a time; must not block and
-// must not call the loop's snapshot().
+// Carries out effects. Called by one thread at a time, the loop's or one in run_queued(); must not
+// block and must not call the loop's snapshot() or run_queued().
 class EffectSink {
  public:
   virtual ~EffectSink() = default;
@@ -33,6 +34,12 @@ class Loop {
   void post(Event event);
   // Posted together: no other event comes between them.
   void post(std::vector<Event> events);
+
+  // As post(), for a caller that calls run_queued() next, after it has released its locks.
+  void queue(Event event);
+  // Applies what is queued, on the calling thread unless another is already at it. REQUIRES: the
+  // caller holds no lock that the sink takes.
+  void run_queued();
 
   // A consistent picture, taken by the loop between two events; blocks until then. After a failure
   // or stop: the last one.

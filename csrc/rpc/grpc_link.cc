@@ -43,6 +43,10 @@ Error lost_error(const std::string& path, const grpc::Status& status) {
   return {ErrorCode::daemon_unavailable, "the link to rtswapd at " + path + " was lost: " + why};
 }
 
+// A state machine on a completion queue that one thread drains: one read and at most one write
+// under way. A write is begun by whoever sends and finds none under way, so that a request leaves
+// without waiting for another thread to wake up; it only hands bytes to the socket and never
+// blocks.
 class GrpcLink final : public protocol::Link {
  public:
   // `socket`: a duplicate of the channel's.
@@ -53,27 +57,28 @@ class GrpcLink final : public protocol::Link {
         stub_(v1::Arbiter::NewStub(channel_)) {}
 
   ~GrpcLink() override {
-    if (!reader_.joinable()) return;
+    if (!thread_.joinable()) return;
     {
       std::unique_lock lock(mutex_);
-      closing_ = true;
-      outbox_changed_.notify_all();
+      wanted_end_ = true;
+      half_close();
       ended_changed_.wait_for(lock, kFarewell, [&] { return ended_; });
+      if (!ended_) break_off();
     }
-    break_off();  // harmless after the end
-    reader_.join();
+    thread_.join();
   }
 
   Status start(LinkReceiver& receiver) override {
     receiver_ = &receiver;
-    stream_ = stub_->Session(&context_);
-    reader_ = std::thread([this] { read_messages(); });
+    stream_ = stub_->PrepareAsyncSession(&context_, &queue_);
+    stream_->StartCall(tag(Step::start));
+    thread_ = std::thread([this] { drain(); });
     return {};
   }
 
   Status send(ClientMessage message) override {
     const std::lock_guard lock(mutex_);
-    if (ended_ || cause_) {
+    if (reader_done_ || half_close_ || cause_) {
       return fail(ErrorCode::daemon_unavailable, "the link to rtswapd at " + path_ + " was lost");
     }
     if (outbox_.size() >= kMaxOutbox) {
@@ -83,7 +88,7 @@ class GrpcLink final : public protocol::Link {
       return fail(*cause_);
     }
     outbox_.push_back({std::move(message), session_, epoch_});
-    outbox_changed_.notify_one();
+    write_next();
     return {};
   }
 
@@ -115,53 +120,85 @@ class GrpcLink final : public protocol::Link {
   }
 
  private:
+  // The operations on the queue; each is under way at most once.
+  enum class Step : uintptr_t { start = 1, read, write, half_close, finish };
+
   struct Outgoing {
     ClientMessage message;
     SessionId session;
     uint64_t epoch;
   };
 
-  // REQUIRES: mutex_ held. The reader notices the cancelled call and reports `cause`.
-  void end_because(Error cause) {
-    if (!cause_) cause_ = std::move(cause);
-    break_off();
-  }
+  static void* tag(Step step) { return reinterpret_cast<void*>(step); }
 
-  // Frees the threads that a hung daemon holds. Cancelling the call ends a Read, but not a Write
-  // whose bytes wait for room in the socket: that takes the end of the connection.
-  void break_off() {
-    context_.TryCancel();
-    ::shutdown(socket_.get(), SHUT_RDWR);
-  }
-
-  void read_messages() {
-    pthread_setname_np(pthread_self(), "rtswap-read");
-    std::thread writer([this] { write_messages(); });
-    v1::ArbiterEnvelope envelope;
-    while (stream_->Read(&envelope)) {
-      auto message = decode(envelope);
-      if (!message) {
-        const std::lock_guard lock(mutex_);
-        end_because(message.error());
-        break;
+  void drain() {
+    pthread_setname_np(pthread_self(), "rtswap-link");
+    void* done = nullptr;
+    bool ok = false;
+    while (queue_.Next(&done, &ok)) {
+      switch (static_cast<Step>(reinterpret_cast<uintptr_t>(done))) {
+        case Step::start:
+          after_start(ok);
+          break;
+        case Step::read:
+          after_read(ok);
+          break;
+        case Step::write:
+        case Step::half_close:
+          after_write(ok);
+          break;
+        case Step::finish:
+          report_end();
+          queue_.Shutdown();
+          break;
       }
-      if (!belongs_here(envelope, *message)) continue;
-      const bool last = std::holds_alternative<protocol::Fault>(*message);
-      receiver_->on_message(std::move(*message));
-      if (last) half_close();
     }
-    half_close();
+  }
+
+  void after_start(bool ok) {
+    const std::lock_guard lock(mutex_);
+    if (!ok) {
+      reader_done_ = true;
+      finish_if_done();
+      return;
+    }
+    started_ = true;
+    stream_->Read(&incoming_, tag(Step::read));
+    write_next();
+  }
+
+  void after_read(bool ok) {
+    if (ok) deliver();
+    const std::lock_guard lock(mutex_);
+    if (ok) {
+      stream_->Read(&incoming_, tag(Step::read));
+      return;
+    }
+    reader_done_ = true;
+    // The stream is over; a write that a full connection holds would keep it.
+    if (writing_) break_off();
+    finish_if_done();
+  }
+
+  void deliver() {
     {
-      // The stream is over, and a write that a full connection holds would keep the writer.
       const std::lock_guard lock(mutex_);
-      if (!writer_done_) break_off();
+      if (cause_) return;  // what follows a message that could not be read is nobody's
     }
-    writer.join();
-    while (stream_->Read(&envelope)) {
-      // After a message that could not be read the rest is nobody's, but Finish waits for it.
+    auto message = decode(incoming_);
+    if (!message) {
+      const std::lock_guard lock(mutex_);
+      end_because(message.error());
+      return;
     }
-    const grpc::Status status = stream_->Finish();
-    report_end(status);
+    if (!belongs_here(incoming_, *message)) return;
+    const bool last = std::holds_alternative<protocol::Fault>(*message);
+    receiver_->on_message(std::move(*message));
+    if (last) {
+      const std::lock_guard lock(mutex_);
+      outbox_.clear();
+      half_close();
+    }
   }
 
   // Late messages of another session or life are nobody's. Welcome says which one this is.
@@ -175,39 +212,67 @@ class GrpcLink final : public protocol::Link {
     return session_ == 0 || (envelope.session_id() == session_ && envelope.epoch() == epoch_);
   }
 
-  void half_close() {
+  void after_write(bool) {  // a write that failed is the reader's to notice, and to report
     const std::lock_guard lock(mutex_);
-    half_closed_ = true;
-    outbox_changed_.notify_all();
+    writing_ = false;
+    write_next();
+    finish_if_done();
   }
 
-  void write_messages() {
-    pthread_setname_np(pthread_self(), "rtswap-write");
-    for (;;) {
-      std::unique_lock lock(mutex_);
-      outbox_changed_.wait(lock, [&] { return closing_ || half_closed_ || !outbox_.empty(); });
-      if (half_closed_ || outbox_.empty()) break;  // closing_ still writes what is queued
-      Outgoing next = std::move(outbox_.front());
-      outbox_.pop_front();
-      lock.unlock();
-      v1::ClientEnvelope envelope = encode(next.message);
-      envelope.set_session_id(next.session);
-      envelope.set_epoch(next.epoch);
-      if (!stream_->Write(envelope)) break;  // the reader learns of it as well, and reports it
+  // --- REQUIRE: mutex_ held ---
+
+  void write_next() {
+    if (!started_ || writing_ || reader_done_ || half_closed_) return;
+    if (outbox_.empty()) {
+      if (!half_close_) return;
+      half_closed_ = writing_ = true;
+      stream_->WritesDone(tag(Step::half_close));
+      return;
     }
-    stream_->WritesDone();
-    const std::lock_guard lock(mutex_);
-    writer_done_ = true;
+    const Outgoing& next = outbox_.front();
+    v1::ClientEnvelope envelope = encode(next.message);
+    envelope.set_session_id(next.session);
+    envelope.set_epoch(next.epoch);
+    outbox_.pop_front();
+    writing_ = true;
+    stream_->Write(envelope, tag(Step::write));
   }
 
-  void report_end(const grpc::Status& status) {
+  // Nothing more is sent after what waits.
+  void half_close() {
+    half_close_ = true;
+    write_next();
+  }
+
+  void finish_if_done() {
+    if (!reader_done_ || writing_ || finishing_) return;
+    finishing_ = true;
+    stream_->Finish(&status_, tag(Step::finish));
+  }
+
+  // The reader notices the cancelled call and reports `cause`.
+  void end_because(Error cause) {
+    if (!cause_) cause_ = std::move(cause);
+    break_off();
+  }
+
+  // Cancelling the call ends a read, but not a write whose bytes wait for room in the socket: that
+  // takes the end of the connection.
+  void break_off() {
+    context_.TryCancel();
+    ::shutdown(socket_.get(), SHUT_RDWR);
+  }
+
+  // --- mutex_ not held ---
+
+  void report_end() {
     Error error;
     bool wanted = false;
     {
       const std::lock_guard lock(mutex_);
-      error = cause_ ? *cause_ : lost_error(path_, status);
-      wanted = closing_;
-      if (!cause_) cause_ = error;
+      if (!cause_) cause_ = lost_error(path_, status_);
+      error = *cause_;
+      wanted = wanted_end_;
     }
     if (!wanted) receiver_->on_lost(error);
     const std::lock_guard lock(mutex_);
@@ -220,20 +285,26 @@ class GrpcLink final : public protocol::Link {
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Arbiter::Stub> stub_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::ClientEnvelope, v1::ArbiterEnvelope>> stream_;
+  grpc::CompletionQueue queue_;
+  std::unique_ptr<grpc::ClientAsyncReaderWriter<v1::ClientEnvelope, v1::ArbiterEnvelope>> stream_;
   LinkReceiver* receiver_ = nullptr;
-  std::thread reader_;  // owns the writer
+  v1::ArbiterEnvelope incoming_;  // of the read under way
+  grpc::Status status_;           // of the finished call
+  std::thread thread_;
 
-  std::mutex mutex_;
-  std::condition_variable outbox_changed_;
+  std::mutex mutex_;  // guards what follows, and begins every operation
   std::condition_variable ended_changed_;
   std::deque<Outgoing> outbox_;
   SessionId session_ = 0;  // 0 until Welcome
   uint64_t epoch_ = 0;
   std::optional<Error> cause_;  // why the link ends, once it does
-  bool closing_ = false;        // the owner destroys the link
-  bool half_closed_ = false;    // nothing more may be written
-  bool writer_done_ = false;
+  bool started_ = false;
+  bool writing_ = false;      // a write or the half-close is under way
+  bool half_close_ = false;   // to be done once the outbox is empty
+  bool half_closed_ = false;  // begun
+  bool reader_done_ = false;  // the daemon sends no more
+  bool finishing_ = false;
+  bool wanted_end_ = false;  // the owner destroys the link
   bool ended_ = false;
 };
 

@@ -1,0 +1,44 @@
+// Operations on the daemon's one completion queue: what stands behind their tags, and the count of
+// calls that may still begin some.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+
+namespace rtswap::daemon {
+
+// What stands behind the tag of an operation. Run by the thread that drains the queue.
+class Completion {
+ public:
+  virtual ~Completion() = default;
+  virtual void run(bool ok) = 0;
+};
+
+// Calls that have come and are not over. A queue may be shut down only when there is none: their
+// next operation would find it closed. Any thread.
+class CallCount {
+ public:
+  void add() {
+    const std::lock_guard lock(mutex_);
+    ++calls_;
+  }
+
+  void remove() {
+    const std::lock_guard lock(mutex_);
+    --calls_;
+    changed_.notify_all();
+  }
+
+  void wait_for_none() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return calls_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  size_t calls_ = 0;
+};
+
+}  // namespace rtswap::daemon
