@@ -5,10 +5,10 @@ python examples/async_service.py
 
 import asyncio
 
-import models
 import torch
 
 import rtswap
+from rtswap.demo import models
 
 
 async def serve(name: str, task: rtswap.Task, model: torch.nn.Module, example: torch.Tensor) -> int:

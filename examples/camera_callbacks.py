@@ -11,10 +11,10 @@ import random
 import threading
 import time
 
-import models
 import torch
 
 import rtswap
+from rtswap.demo import models
 
 IMAGES = 8
 

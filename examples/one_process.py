@@ -5,10 +5,10 @@
 Works without a GPU too: there the device is a simulated one, and rtswap says so.
 """
 
-import models
 import torch
 
 import rtswap
+from rtswap.demo import models
 
 torch.set_num_threads(1)
 info = rtswap.enable(embedded=True, budget="56MiB")

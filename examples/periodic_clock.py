@@ -6,10 +6,10 @@ python examples/periodic_clock.py
 import itertools
 import time
 
-import models
 import torch
 
 import rtswap
+from rtswap.demo import models
 
 torch.set_num_threads(1)
 rtswap.enable(embedded=True, budget="56MiB")

@@ -3,10 +3,10 @@
 python examples/shared_model.py
 """
 
-import models
 import torch
 
 import rtswap
+from rtswap.demo import models
 
 torch.set_num_threads(1)
 rtswap.enable(embedded=True, budget="56MiB")

@@ -2,6 +2,7 @@
 
 play.py      the whole play, from measuring to the last line
 taskset.py   which models take part, and how large they are here
+models.py    the models themselves, also of examples/
 costs.py     what one forward pass costs beside a copy (runs in the clients)
 calibrate.py costs to periods and deadlines (pure)
 client.py    one process with one model

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "models.py")
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 
 
 def test_all_examples_are_found() -> None:

@@ -60,7 +60,8 @@ class Daemon:
 
     def read_log(self) -> str:
         """Everything the daemon has said so far."""
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         try:
             while chunk := os.read(self.process.stdout.fileno(), 1 << 16):
                 self.log += chunk.decode(errors="replace")

@@ -37,7 +37,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+                **environment,
+            },
         )
 
     def send(self, command: str, **arguments: Any) -> None:
@@ -198,7 +202,7 @@ def main() -> None:
         command = request.pop("command")
         try:
             answer = {"result": getattr(client, command)(**request)}
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the parent gets to see it
+        except Exception as error:  # whatever it is, the parent gets to see it
             answer = {"error": type(error).__name__, "message": str(error)}
         print(json.dumps(answer), flush=True)
 
