@@ -179,9 +179,30 @@ class Client:
                 with self.torch.inference_mode():
                     self.model(self.inputs)
 
-    def stats(self) -> dict[str, Any]:
-        """``task.stats()`` as plain values."""
-        return dict(self.task.stats())
+    def hold(self) -> None:
+        """Enter a job and stay in it until the next line of input comes."""
+        with self.task.job():
+            print(json.dumps({"result": "holding"}), flush=True)
+            sys.stdin.readline()
+
+    def clock(self, count: int) -> dict[str, Any]:
+        """Run that many releases of ``task.jobs()``; their instants, and what is in force."""
+        releases = []
+        for job in self.task.jobs():
+            releases.append(job.release_ns)
+            with self.torch.inference_mode(), job:
+                self.model(self.inputs)
+            if len(releases) == count:
+                break
+        return {"releases_ns": releases, "period_ms": self.task.period_ms}
+
+    def state(self) -> str:
+        """``task.state``."""
+        return str(self.task.state)
+
+    def pause(self) -> None:
+        """``task.pause()``."""
+        self.task.pause()
 
     def close(self) -> str:
         """Close the task and compare an ordinary forward pass with the reference.
