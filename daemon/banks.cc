@@ -91,6 +91,14 @@ Result<std::vector<PlannedDevice>> open_devices(const Config& config) {
   return devices;
 }
 
+Status lock_device(PlannedDevice& device) {
+  const driver::DeviceInfo& info = device.driver->info();
+  if (info.simulated) return {};
+  RTSWAP_ASSIGN(bank::DeviceLock lock, bank::DeviceLock::take(info.uuid));
+  device.lock.emplace(std::move(lock));
+  return {};
+}
+
 Status size_bank(const Config& config, PlannedDevice& device) {
   const driver::DeviceInfo& info = device.driver->info();
   const uint64_t wanted = wanted_bytes(config, device);

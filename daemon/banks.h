@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "csrc/arbiter/arbiter.h"
 #include "csrc/bank/bank.h"
+#include "csrc/bank/device_lock.h"
 #include "csrc/base/result.h"
 #include "csrc/driver/driver.h"
 #include "daemon/config.h"
@@ -17,6 +19,7 @@ namespace rtswap::daemon {
 
 // One device and the bank that is to be on it.
 struct PlannedDevice {
+  std::optional<bank::DeviceLock> lock;  // of a GPU, once lock_device() has it
   std::unique_ptr<driver::Driver> driver;
   driver::MemoryInfo memory;  // when it was planned
   uint64_t budget_bytes = 0;  // chunk_bytes * chunk_count
@@ -28,6 +31,9 @@ struct PlannedDevice {
 
 // Opens the devices without a context. `unsupported`, `unknown_device`.
 Result<std::vector<PlannedDevice>> open_devices(const Config& config);
+// Makes this process the arbiter of the device, unless it is simulated. `device_in_use` names the
+// process that is it already.
+Status lock_device(PlannedDevice& device);
 // Sizes the bank of an open device. More than is free is `out_of_memory`, with the processes that
 // hold the device's memory.
 Status size_bank(const Config& config, PlannedDevice& device);

@@ -67,6 +67,7 @@ void check_device(const Config& config, PlannedDevice& device, Findings& finding
       }
     }
   }
+  if (const Status locked = lock_device(device); !locked) findings.bad(locked.error().message);
   if (const Status sized = size_bank(config, device); !sized) {
     findings.bad(sized.error().message);
     return;

@@ -60,6 +60,7 @@ Status Server::set_up() {
 
 Status Server::plan_devices() {
   RTSWAP_ASSIGN(auto devices, open_devices(config_));
+  for (PlannedDevice& device : devices) RTSWAP_TRY(lock_device(device));
   earlier_ = load_state(state_path(config_.socket_path));
   if (earlier_) survivors_ = find_survivors(*earlier_);
   if (survivors_.empty()) {

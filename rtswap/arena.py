@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rtswap import _core
+from rtswap import _core, closed_storage
 from rtswap.collect import Collected, Kind, is_wrapper
 from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
 
@@ -27,6 +27,8 @@ class Arena:
     def __init__(
         self, session: _core.Session, device: int, torch_device: torch.device, label: str
     ) -> None:
+        if torch_device.type == "cpu":
+            closed_storage.make_questions_safe()
         self.session = session
         self.torch_device = torch_device
         self.label = label
@@ -182,7 +184,7 @@ def plan(collected: Collected, device: torch.device, label: str) -> _core.Tensor
                 "before registering it."
             )
     tensors = _core.TensorSet(collected.tensors, device, label)
-    # After the set has refused tensors that are closed: torch's is_shared() aborts on those.
+    # After the set has refused tensors that are closed, with a better word than is_shared() has.
     for name, tensor, _ in collected.tensors:
         if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
             raise InvalidArgument(

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from rtswap.copies import TOKEN, copy_without_hooks
 from rtswap.errors import NestedJob, NotRegistered, NotResident
 from rtswap.jobs import Job, current_job
 
 if TYPE_CHECKING:
     from rtswap.tasks import Task
-
-_TOKEN = "_rtswap_token"
 
 
 class RootHooks:
@@ -28,6 +27,7 @@ class RootHooks:
         import torch._dynamo  # slow to import, so only when something is registered
 
         remove_stale(module)
+        copy_without_hooks(module)
         self._task = weakref.ref(task)
         self._module = weakref.ref(module)
         self._name = task.name
@@ -35,8 +35,8 @@ class RootHooks:
         # Compiled code must run them as they are: a traced call into the core would fail.
         before = torch._dynamo.disable(self._make_before())  # type: ignore[no-untyped-call]
         after = torch._dynamo.disable(self._make_after())  # type: ignore[no-untyped-call]
-        setattr(before, _TOKEN, self)
-        setattr(after, _TOKEN, self)
+        setattr(before, TOKEN, self)
+        setattr(after, TOKEN, self)
         self._handles = [
             module.register_forward_pre_hook(before, prepend=True),
             module.register_forward_hook(after, always_call=True),
@@ -46,8 +46,8 @@ class RootHooks:
         for handle in self._handles:
             handle.remove()
 
-    # copy.deepcopy copies a module's table of hooks but not the functions in it; these therefore
-    # can tell the copy from the module they were made for.
+    # A class with a __deepcopy__ of its own may copy the table of hooks but not the functions in
+    # it; these therefore can tell the copy from the module they were made for.
     def _make_before(self) -> Any:
         def enter_job(module: nn.Module, args: Any) -> None:
             self._before(module)
@@ -107,7 +107,7 @@ def remove_stale(module: nn.Module) -> bool:
     for submodule in module.modules():
         for table in (submodule._forward_pre_hooks, submodule._forward_hooks):
             for key, hook in list(table.items()):
-                owner = getattr(hook, _TOKEN, None)
+                owner = getattr(hook, TOKEN, None)
                 if owner is not None and owner._module() is not submodule:
                     del table[key]
                     submodule._forward_hooks_always_called.pop(key, None)
@@ -116,5 +116,8 @@ def remove_stale(module: nn.Module) -> bool:
 
 
 def forget(module: nn.Module) -> None:
-    """Makes a copy of a registered module an ordinary module again: drops the copied hooks."""
+    """Makes a copy of a registered module an ordinary module again: drops the copied hooks.
+
+    Only copies made by a class's own ``__deepcopy__`` may have some.
+    """
     remove_stale(module)

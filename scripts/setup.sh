@@ -19,7 +19,10 @@ system_packages=(
 python_packages=("setuptools>=77" wheel numpy matplotlib rich typer)
 if [[ $purpose == test ]]; then
   system_packages+=(catch2 librapidcheck-dev)
-  python_packages+=(pytest pytest-timeout hypothesis mypy ruff)
+  # The exact versions of pyproject.toml.
+  mapfile -t tools < <(sed -n '/^dev = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' pyproject.toml)
+  ((${#tools[@]})) || die "pyproject.toml has no list of dev packages"
+  python_packages+=("${tools[@]}")
 fi
 
 missing_system_packages() {
@@ -104,9 +107,9 @@ install_torch() {
   touch "$VENV/.rtswap-torch"
 }
 
-# Which state the environment is in: changes when this file does.
+# Which state the environment is in: changes when this file or a pinned version does.
 stamp=$VENV/.rtswap-setup-$purpose
-fingerprint=$(cksum <"scripts/setup.sh")
+fingerprint=$(cat scripts/setup.sh pyproject.toml | cksum)
 
 missing=()
 if command -v dpkg-query >/dev/null; then

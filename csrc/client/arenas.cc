@@ -1,10 +1,36 @@
 // Devices and arenas.
+#include <algorithm>
 #include <utility>
 
+#include "csrc/base/units.h"
 #include "csrc/client/core.h"
 
 namespace rtswap::client {
 namespace {
+
+using namespace rtswap::literals;
+
+constexpr int64_t kSnapshotLimit_ns = 10_s;
+
+// The arbiter ends sessions that report more than there is beside its bank. Looked up before, that
+// is an error of the call that would have reported it.
+Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64_t static_bytes) {
+  if (static_bytes == 0) return {};
+  RTSWAP_ASSIGN(const protocol::Snapshot now, link.snapshot(kSnapshotLimit_ns));
+  const auto device = std::find_if(now.devices.begin(), now.devices.end(),
+                                   [&](const auto& entry) { return entry.uuid == uuid; });
+  if (device == now.devices.end()) return {};
+  const uint64_t limit_bytes = device->static_limit_bytes;
+  const uint64_t left_bytes = limit_bytes - std::min(limit_bytes, device->static_bytes);
+  if (static_bytes <= left_bytes) return {};
+  return fail(ErrorCode::static_memory,
+              "this process announces " + std::to_string(static_bytes >> 20) +
+                  " MiB beside the bank (static=), and of the " +
+                  std::to_string(limit_bytes >> 20) + " MiB that " + uuid + " has for that only " +
+                  std::to_string(left_bytes >> 20) +
+                  " MiB are left: announce what it really needs, run fewer processes, or start the "
+                  "arbiter with a smaller bank");
+}
 
 tl::unexpected<Error> no_such_arena(engine::ArenaId arena) {
   return fail(ErrorCode::closed, "arena " + std::to_string(arena) + " is not open");
@@ -55,6 +81,7 @@ Status Core::prepare_device(uint32_t index) {
     return fail(ErrorCode::unknown_device, "the arbiter does not manage " + description.uuid +
                                                " any more since it was started again");
   }
+  RTSWAP_TRY(check_static_memory(*link, description.uuid, options_.static_bytes));
   RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
   RTSWAP_ASSIGN(auto bank, source_->open_bank(*driver, description, *link, session, remote));
   engine::EngineListener& listener = *this;

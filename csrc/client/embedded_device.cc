@@ -113,9 +113,10 @@ Result<EmbeddedDevice> make_cuda(const EmbeddedOptions& options,
     RTSWAP_ASSIGN(uuid, only_cuda_device());
   }
   EmbeddedDevice device;
-  RTSWAP_ASSIGN(DeviceLock lock, DeviceLock::take(uuid, DeviceLock::default_folders()));
-  device.lock.emplace(std::move(lock));
   RTSWAP_ASSIGN(device.driver, driver::make_cuda_driver(uuid, true));
+  uuid = device.driver->info().uuid;  // as it is written, for the lock and for messages
+  RTSWAP_ASSIGN(bank::DeviceLock lock, bank::DeviceLock::take(uuid));
+  device.lock.emplace(std::move(lock));
   RTSWAP_ASSIGN(const driver::MemoryInfo memory, device.driver->memory_info());
   const uint64_t budget_bytes = options.budget_bytes > 0
                                     ? options.budget_bytes

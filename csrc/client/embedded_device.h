@@ -6,14 +6,14 @@
 
 #include "csrc/arbiter/arbiter.h"
 #include "csrc/bank/bank.h"
-#include "csrc/client/device_lock.h"
+#include "csrc/bank/device_lock.h"
 #include "csrc/client/session.h"
 #include "csrc/driver/driver.h"
 
 namespace rtswap::client {
 
 struct EmbeddedDevice {
-  std::optional<DeviceLock> lock;  // none: simulated, which is this process's own
+  std::optional<bank::DeviceLock> lock;  // none: simulated, which is this process's own
   std::shared_ptr<driver::Driver> driver;
   std::shared_ptr<const bank::Bank> bank;
   arbiter::DeviceConfig config;

@@ -141,7 +141,8 @@ class Session {
   virtual Result<uint32_t> find_device(const std::string& uuid) const = 0;
 
   // Prepares a device of this session for use: driver, bank import, engine, and one measurement of
-  // the link, which is reported to the arbiter. Idempotent; done by open_arena as well. Blocks.
+  // the link, which is reported to the arbiter. `static_memory` when static_bytes do not fit beside
+  // the bank. Idempotent; done by open_arena as well. Blocks.
   virtual Status use_device(uint32_t device) = 0;
 
   // An arena for one or several tasks. Segments are added (outside jobs), their images filled by

@@ -39,8 +39,8 @@ Error connect_error(const std::string& path, int error) {
     case ENOTSOCK:
     case EPROTOTYPE:
       return {ErrorCode::daemon_unavailable, "there is something" + at +
-                                                 ", but not the socket of "
-                                                 "a daemon"};
+                                                 ", but not the socket of a daemon: remove it, or "
+                                                 "name the socket of the one that runs"};
     default:
       return {ErrorCode::daemon_unavailable,
               "cannot connect to the daemon" + at + ": " + std::strerror(error)};

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from rtswap.demo.calibrate import Timing
-from rtswap.demo.processes import Client, ClientError, Daemon
+from rtswap.demo.daemon import Daemon
+from rtswap.demo.processes import Client, ClientError
 from rtswap.demo.stage import Stage
 from rtswap.demo.tally import JobRecord
 from rtswap.demo.taskset import LATECOMER

@@ -21,7 +21,8 @@ from rtswap.demo.calibrate import (
     demand_is_met,
     total_load,
 )
-from rtswap.demo.processes import Client, Daemon, DemoError
+from rtswap.demo.daemon import Daemon, DemoError
+from rtswap.demo.processes import Client
 from rtswap.demo.replay import Replay, replay
 from rtswap.demo.stage import CHUNK_BYTES, Discipline, Stage
 from rtswap.demo.tally import JobRecord, TaskTally, tally
@@ -196,11 +197,10 @@ def _settle(
 
 
 def _daemon(plan: Set, discipline: Discipline, folder: Path) -> Daemon:
-    return Daemon(
-        folder / f"{discipline}.sock",
-        folder / f"{discipline}.log",
-        plan.stage.daemon_flags(discipline, plan.bank_bytes, _trace_file(folder, discipline)),
-    )
+    own = folder / discipline
+    own.mkdir()
+    trace = _trace_file(folder, discipline)
+    return Daemon(own, *plan.stage.daemon_flags(discipline, plan.bank_bytes, trace))
 
 
 def _trace_file(folder: Path, discipline: Discipline) -> Path:

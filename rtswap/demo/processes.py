@@ -1,11 +1,10 @@
-"""The daemon and the clients of the demo as child processes."""
+"""The clients of the demo as child processes."""
 
 from __future__ import annotations
 
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import time
@@ -14,16 +13,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-READY_WORD = "rtswapd ready"
-
-
-class DemoError(RuntimeError):
-    """Something that must not happen in a demo; the message is all the user gets to see."""
-
-
-def daemon_binary() -> str:
-    """The daemon to start: RTSWAPD, else the one installed with this package."""
-    return os.environ.get("RTSWAPD") or str(Path(__file__).parents[1] / "bin" / "rtswapd")
+from rtswap.demo.daemon import DemoError
 
 
 class ClientError(DemoError):
@@ -33,63 +23,6 @@ class ClientError(DemoError):
         super().__init__(f"{role}: {kind}: {reason}")
         self.kind = kind
         self.reason = reason
-
-
-class Daemon:
-    """One rtswapd on a socket of its own; stopped at the end of the `with` block."""
-
-    def __init__(self, socket: Path, log: Path, flags: list[str]) -> None:
-        self._command = [daemon_binary(), "--socket", str(socket), *flags]
-        self._log = log
-        self.socket = str(socket)
-        self.ready_line = ""
-
-    def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
-            try:
-                self._process = subprocess.Popen(
-                    self._command, stdout=log, stderr=subprocess.STDOUT
-                )
-            except FileNotFoundError:
-                raise DemoError(
-                    f"{self._command[0]} does not exist: build it with `make build`"
-                ) from None
-        try:
-            self._wait_until_ready(limit_s=120)
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def _wait_until_ready(self, limit_s: float) -> None:
-        end = time.monotonic() + limit_s
-        while time.monotonic() < end:
-            text = self._log.read_text(encoding="utf-8", errors="replace")
-            for line in text.splitlines():
-                if READY_WORD in line:
-                    self.ready_line = line[line.index(READY_WORD) :]
-                    return
-            if self._process.poll() is not None:
-                raise DemoError(f"rtswapd ended with {self._process.returncode}:\n{text}")
-            time.sleep(0.05)
-        raise DemoError(f"rtswapd was not ready within {limit_s:.0f} s:\n{text}")
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def stop(self) -> int:
-        """Ends it in good order and returns its exit status."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        return int(self._process.returncode)
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 class Client:

@@ -85,6 +85,8 @@ def build(name: str, seed: int = 0, batch: int = 1) -> tuple[nn.Module, torch.Te
             return _encoder(4096, 11, torch.bfloat16), torch.randn(batch, 128, 4096).bfloat16()
         case "encoder_24":
             return _encoder(1024, 24, torch.bfloat16), torch.randn(batch, 128, 1024).bfloat16()
+        case "small":
+            return ResidualNet(160, 4), torch.randn(batch, 3, 64, 64)
         case "tiny":
             return ResidualNet(32, 2), torch.randn(batch, 3, 64, 64)
         case _:

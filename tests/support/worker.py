@@ -37,7 +37,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environment},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+                **environment,
+            },
         )
 
     def send(self, command: str, **arguments: Any) -> None:
@@ -175,9 +179,30 @@ class Client:
                 with self.torch.inference_mode():
                     self.model(self.inputs)
 
-    def stats(self) -> dict[str, Any]:
-        """``task.stats()`` as plain values."""
-        return dict(self.task.stats())
+    def hold(self) -> None:
+        """Enter a job and stay in it until the next line of input comes."""
+        with self.task.job():
+            print(json.dumps({"result": "holding"}), flush=True)
+            sys.stdin.readline()
+
+    def clock(self, count: int) -> dict[str, Any]:
+        """Run that many releases of ``task.jobs()``; their instants, and what is in force."""
+        releases = []
+        for job in self.task.jobs():
+            releases.append(job.release_ns)
+            with self.torch.inference_mode(), job:
+                self.model(self.inputs)
+            if len(releases) == count:
+                break
+        return {"releases_ns": releases, "period_ms": self.task.period_ms}
+
+    def state(self) -> str:
+        """``task.state``."""
+        return str(self.task.state)
+
+    def pause(self) -> None:
+        """``task.pause()``."""
+        self.task.pause()
 
     def close(self) -> str:
         """Close the task and compare an ordinary forward pass with the reference.
@@ -198,7 +223,7 @@ def main() -> None:
         command = request.pop("command")
         try:
             answer = {"result": getattr(client, command)(**request)}
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the parent gets to see it
+        except Exception as error:  # whatever it is, the parent gets to see it
             answer = {"error": type(error).__name__, "message": str(error)}
         print(json.dumps(answer), flush=True)
 

@@ -84,7 +84,7 @@ def test_clients_survive_a_daemon_that_is_killed_and_started_again() -> None:
                     assert _exact(worker.call("jobs", count=CYCLES))
                     break
                 except WorkerError as error:
-                    assert error.kind == "DaemonUnavailable", error
-                    assert time.monotonic() < deadline, "the session did not come back"
+                    if error.kind != "DaemonUnavailable" or time.monotonic() > deadline:
+                        raise
                     time.sleep(0.2)
             worker.close()

@@ -1,12 +1,8 @@
-// The lock of a GPU, the probe of a link, and the thread that waits for device work.
+// The probe of a link and the thread that waits for device work.
 #include "csrc/client/device.h"
 
-#include <unistd.h>
-
 #include <array>
-#include <filesystem>
 
-#include "csrc/client/device_lock.h"
 #include "csrc/client/link_probe.h"
 #include "tests/catch.h"
 #include "tests/unit/client/scripted_arbiter.h"
@@ -14,18 +10,8 @@
 using namespace rtswap;
 using namespace rtswap::client;
 using namespace rtswap::client::test;
-using rtswap::test::contains;
 
 namespace {
-
-struct Folder {
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "rtswap-lock-XXXXXX").string();
-    path = ::mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string path;
-};
 
 class Silent final : public engine::EngineListener {
   void on_restored(engine::ArenaId, uint32_t) override {}
@@ -35,28 +21,6 @@ class Silent final : public engine::EngineListener {
 };
 
 }  // namespace
-
-TEST_CASE("the lock of a device has one holder, and the second is told its pid") {
-  const Folder folder;
-  const std::vector<std::string> folders{"/proc/rtswap", folder.path + "/made"};
-  {
-    const auto first = DeviceLock::take("GPU-1", folders);
-    REQUIRE(first);
-    const auto second = DeviceLock::take("GPU-1", folders);
-    REQUIRE_FALSE(second);
-    CHECK(second.error().code == ErrorCode::device_in_use);
-    CHECK_THAT(second.error().message, contains(std::to_string(getpid())));
-    CHECK(DeviceLock::take("GPU-2", folders));
-  }
-  CHECK(DeviceLock::take("GPU-1", folders));
-}
-
-TEST_CASE("a lock that can be made nowhere is refused with the places that were tried") {
-  const auto lock = DeviceLock::take("GPU-1", {"/proc/rtswap"});
-  REQUIRE_FALSE(lock);
-  CHECK(lock.error().code == ErrorCode::unsupported);
-  CHECK_THAT(lock.error().message, contains("/proc/rtswap/GPU-1.lock"));
-}
 
 TEST_CASE("the probe measures the link and leaves nothing behind") {
   auto device = driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},

@@ -334,3 +334,19 @@ TEST_CASE("handles may outlive their session") {
   CHECK(job->wait(-1).error().code == ErrorCode::closed);
   CHECK(task->update({}, -1).error().code == ErrorCode::closed);
 }
+
+TEST_CASE("more memory beside the bank than there is is refused before anything is prepared") {
+  ConnectOptions options;
+  options.choice = ArbiterChoice::embedded;
+  options.embedded.simulated_bytes = 4 * kChunk;
+  options.embedded.chunk_bytes = kChunk;
+  options.static_bytes = 5 * kChunk;  // of the 4 chunks that a simulated device has beside its bank
+  const auto session = Session::connect(std::move(options)).value();
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    const Status used = session->use_device(0);
+    REQUIRE_FALSE(used);
+    CHECK(used.error().code == ErrorCode::static_memory);
+    CHECK_THAT(used.error().message, contains("10 MiB") && contains("8 MiB are left"));
+  }
+  CHECK(session->connected());
+}

@@ -2,7 +2,7 @@
 
 #include "csrc/base/units.h"
 #include "tests/catch.h"
-#include "tests/unit/engine/temporary_folder.h"
+#include "tests/temporary_folder.h"
 
 using namespace rtswap;
 using namespace rtswap::literals;

@@ -1,0 +1,43 @@
+"""Periodic releases by ``task.jobs()``."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from models import cnn
+
+import rtswap
+
+pytestmark = pytest.mark.usefixtures("arbiter")
+
+
+def test_the_clock_never_drifts_and_never_catches_up():
+    model, _ = cnn()
+    task = rtswap.register(model, period_ms=40, wcet_ms=1, on_refusal="best_effort", late="run")
+    clock = task.jobs()
+    releases = []
+    for job in clock:
+        releases.append(job.release_ns)
+        with job:
+            if len(releases) == 2:
+                time.sleep(0.1)
+        if len(releases) == 5:
+            break
+    period = 40_000_000
+    assert all((release - releases[0]) % period == 0 for release in releases)
+    assert releases == sorted(set(releases))
+    assert clock.skipped >= 2
+    assert task.stats().skipped == clock.skipped
+
+
+def test_the_clock_ends_when_its_task_is_closed():
+    model, _ = cnn()
+    task = rtswap.register(model, period_ms=50, wcet_ms=1, on_refusal="best_effort")
+    count = 0
+    for job in task.jobs():
+        count += 1
+        assert job.release_ns
+        if count == 2:
+            task.close()
+    assert count == 2
