@@ -48,9 +48,10 @@ def spread(values: list[float]) -> dict[str, float]:
 def hand_over(budget: str, chunk: str) -> dict[str, Any]:
     """Two processes that take the memory from each other at every job."""
     with Daemon("--budget", budget, "--chunk", chunk) as daemon, Worker() as a, Worker() as b:
-        for worker, name in ((a, "a"), (b, "b")):
-            worker.call("enable", socket=daemon.socket, static="6GiB")
-            size = worker.call("register", model=MODEL, name=name, seed=ord(name))["bytes"]
+        options = {"socket": daemon.socket, "static": "6GiB"}
+        Worker.call_all((a, b), "enable", options, options)
+        registered = ({"model": MODEL, "name": name, "seed": ord(name)} for name in "ab")
+        size = Worker.call_all((a, b), "register", *registered)[0]["bytes"]
         execution = b.call("execution_ms", count=REPEATS)
         walls, waits, exact = [], [], True
         for _ in range(REPEATS + 2):
@@ -112,10 +113,14 @@ def embedded_figures() -> dict[str, Any]:
     return {"warm": result}
 
 
-def grant_latency(binary: Path) -> dict[str, Any]:
-    """Release to Run through the daemon with eight client processes (C++ clients)."""
-    output = subprocess.run([binary], check=True, stdout=subprocess.PIPE, text=True).stdout
-    return dict(json.loads(output.strip().splitlines()[-1]))
+def grant_latency(binary: Path) -> list[dict[str, Any]]:
+    """Release to Run through the daemon with eight C++ clients: often idle, and often contended."""
+    reports = []
+    for mean_pause_ms, requests in ((33, 200), (5, 1000)):
+        command = [binary, "8", str(requests), str(mean_pause_ms)]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        reports.append(dict(json.loads(output.strip().splitlines()[-1])))
+    return reports
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 // What a grant costs: the time from a job's request until it may start, its memory being resident,
-// through a real rtswapd with eight client processes. Every client asks about every 5 ms at random
-// instants, so that some requests meet another's job: that is part of the figure.
+// through a real rtswapd with eight client processes. They ask at random instants, so that some
+// requests meet another's job: that is part of the figure, a small one when they pause for long.
 //
-//   bench_grant_latency [CLIENTS [REQUESTS]]
+//   bench_grant_latency [CLIENTS [REQUESTS [MEAN_PAUSE_MS]]]
 //
 // Prints one JSON object; times in microseconds. rtswapd and librtswap_grpc.so lie beside it.
 #include <spawn.h>
@@ -60,7 +60,7 @@ std::shared_ptr<client::Session> connect(const std::string& folder, const std::s
 
 // Round trips of one client, ns, written to `out`.
 void run_client(const std::string& folder, const std::string& socket, int index, int requests,
-                int out) {
+                int64_t mean_pause_ns, int out) {
   const auto session = connect(folder, socket);
   const auto arena = must(session->open_arena(0, "bench"));
   (void)must(session->add_segment(arena, engine::Kind::read_only, 1_MiB, nullptr));
@@ -69,7 +69,7 @@ void run_client(const std::string& folder, const std::string& socket, int index,
       arena, {.name = "bench" + std::to_string(index), .timing = {}, .resident = false}));
   (void)must(task->wait_verdict(10_s));
   std::mt19937_64 random(static_cast<uint64_t>(index));
-  std::uniform_int_distribution<int64_t> pause_ns(1_ms, 9_ms);
+  std::uniform_int_distribution<int64_t> pause_ns(mean_pause_ns / 5, mean_pause_ns * 9 / 5);
   std::vector<int64_t> round_trips_ns;
   for (int i = 0; i < kWarmUp + requests; ++i) {
     sleep_until_ns(monotonic_now_ns() + pause_ns(random));
@@ -110,6 +110,7 @@ pid_t start_daemon(const std::string& folder, const std::string& socket) {
 int main(int argc, char** argv) {
   const int clients = argc > 1 ? std::atoi(argv[1]) : 8;
   const int requests = argc > 2 ? std::atoi(argv[2]) : 1000;
+  const int mean_pause_ms = argc > 3 ? std::atoi(argv[3]) : 5;
   const std::string folder = std::filesystem::read_symlink("/proc/self/exe").parent_path();
   std::string temporary = std::filesystem::temp_directory_path() / "rtswap-bench-XXXXXX";
   if (mkdtemp(temporary.data()) == nullptr) return 1;
@@ -122,7 +123,7 @@ int main(int argc, char** argv) {
     if (pipe(ends) != 0) return 1;
     const pid_t pid = fork();
     if (pid == 0) {
-      run_client(folder, socket, i, requests, ends[1]);
+      run_client(folder, socket, i, requests, mean_pause_ms * 1_ms, ends[1]);
       std::_Exit(0);
     }
     close(ends[1]);
@@ -143,9 +144,9 @@ int main(int argc, char** argv) {
   if (failed || all_ns.empty()) return 1;
   std::sort(all_ns.begin(), all_ns.end());
   std::printf(
-      "{\"clients\": %d, \"requests\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, "
+      "{\"clients\": %d, \"mean_pause_ms\": %d, \"requests\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, "
       "\"max_us\": %.1f}\n",
-      clients, all_ns.size(), percentile_us(all_ns, 50), percentile_us(all_ns, 90),
+      clients, mean_pause_ms, all_ns.size(), percentile_us(all_ns, 50), percentile_us(all_ns, 90),
       percentile_us(all_ns, 99), percentile_us(all_ns, 100));
   return 0;
 }

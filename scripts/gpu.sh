@@ -5,11 +5,11 @@
 #
 # Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
 # names a prefix with gRPC and the small libraries for machines that reach no package registry.
-# STEPS="build driver python bench" chooses steps.
+# STEPS="build driver bench python" chooses steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results}
-steps=${STEPS:-build driver python bench}
+steps=${STEPS:-build driver bench python}
 build=${BUILD:-build-gpu}
 mkdir -p "$out"
 # shellcheck disable=SC1091
@@ -35,13 +35,26 @@ build_all() {
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DRTSWAP_WITH_PYTHON=ON \
     -DRTSWAP_WITH_BENCH=ON -DPython3_EXECUTABLE="$(command -v python3)" >"$out/configure.log" 2>&1 ||
     { tail -30 "$out/configure.log"; return 1; }
-  cmake --build "$build" 2>&1 | tail -40
+  cmake --build "$build" --target rtswapd rtswap_grpc rtswap_core bench_grant_latency \
+    test_gpu_driver 2>&1 | tail -40
   cmake --install "$build" --prefix "$PWD" >/dev/null
+}
+
+# Every file in a process of its own, side by side: most of their time is spent in starting.
+test_python() {
+  local file failed=0 processes=()
+  for file in tests/gpu/python/test_*.py; do
+    python3 -m pytest -v -p no:cacheprovider --durations=0 "$file" >"$out/$(basename "$file" .py).log" 2>&1 &
+    processes+=($!)
+  done
+  for process in "${processes[@]}"; do wait "$process" || failed=1; done
+  tail -n 30 "$out"/test_*.log
+  return $failed
 }
 
 step build build_all
 step driver "$build/test_gpu_driver"
-step python python3 -m pytest -q tests/gpu/python
 step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
+step python test_python
 exit $status

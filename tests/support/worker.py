@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,6 +66,13 @@ class Worker:
         """Send a command and wait for its answer."""
         self.send(command, **arguments)
         return self.receive()
+
+    @staticmethod
+    def call_all(workers: Sequence[Worker], command: str, *each: dict[str, Any]) -> list[Any]:
+        """The same command in all of them at once, with each one's arguments; answers in order."""
+        for worker, arguments in zip(workers, each, strict=True):
+            worker.send(command, **arguments)
+        return [worker.receive() for worker in workers]
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -15,11 +15,13 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 CYCLES = 50
 
 
-def _client(daemon: Daemon, model: str, **options: object) -> Worker:
-    worker = Worker()
-    worker.call("enable", socket=daemon.socket, static="4GiB")
-    worker.call("register", model=model, **options)
-    return worker
+def _clients(daemon: Daemon, *registered: dict[str, object]) -> list[Worker]:
+    """A process for each model; they start side by side, as importing torch takes seconds."""
+    workers = [Worker() for _ in registered]
+    options = {"socket": daemon.socket, "static": "4GiB"}
+    Worker.call_all(workers, "enable", *[options for _ in workers])
+    Worker.call_all(workers, "register", *registered)
+    return workers
 
 
 def _exact(results: list[dict[str, object]]) -> bool:
@@ -29,12 +31,8 @@ def _exact(results: list[dict[str, object]]) -> bool:
 def test_models_of_twice_the_budget_run_bit_exact_in_turn() -> None:
     """Four processes, total about twice the bank, each evicted and restored many times."""
     with Daemon("--budget", "640MiB") as daemon:
-        workers = [
-            _client(daemon, "cnn", name="cnn"),
-            _client(daemon, "language", name="language"),
-            _client(daemon, "encoder_24", name="encoder"),
-            _client(daemon, "lstm", name="lstm"),
-        ]
+        models = ("cnn", "language", "encoder_24", "lstm")
+        workers = _clients(daemon, *[{"model": model} for model in models])
         restored = [0] * len(workers)
         for _ in range(CYCLES):
             for index, worker in enumerate(workers):
@@ -50,18 +48,16 @@ def test_models_of_twice_the_budget_run_bit_exact_in_turn() -> None:
 def test_survivors_of_a_killed_client_stay_exact_and_use_its_chunks() -> None:
     """kill -9 of a client with a kernel running; its memory serves the others at once."""
     with Daemon("--budget", "640MiB") as daemon:
-        victim = _client(daemon, "encoder_24", name="victim")
-        survivor = _client(daemon, "cnn", name="survivor")
-        other = _client(daemon, "language", name="other")
-        for _ in range(5):
+        survivor, other, *victims = _clients(
+            daemon, {"model": "cnn"}, {"model": "language"}, *[{"model": "encoder_24"}] * 5
+        )
+        for victim in victims:
             victim.send("spin", seconds=30)
             assert victim.receive() == "spinning"
             time.sleep(0.3)
             victim.kill()
             assert _exact(survivor.call("jobs", count=10))
             assert _exact(other.call("jobs", count=10))
-            victim = _client(daemon, "encoder_24", name="victim")
-        victim.kill()
         survivor.close()
         other.close()
 
@@ -69,8 +65,7 @@ def test_survivors_of_a_killed_client_stay_exact_and_use_its_chunks() -> None:
 def test_clients_survive_a_daemon_that_is_killed_and_started_again() -> None:
     """Memory and data live through it; jobs fail clearly meanwhile and go on afterwards."""
     with Daemon("--budget", "640MiB") as daemon:
-        a = _client(daemon, "encoder_24", name="a")
-        b = _client(daemon, "cnn", name="b")
+        a, b = _clients(daemon, {"model": "encoder_24"}, {"model": "cnn"})
         assert _exact(a.call("jobs", count=3) + b.call("jobs", count=3))
         daemon.kill()
         with pytest.raises(WorkerError) as failure:
