@@ -32,7 +32,13 @@ def demo(
     """Four processes on a device too small for their models: naive swapping, then rtswap."""
     from rich.console import Console
 
-    from rtswap.demo.play import Options, perform
+    try:
+        from rtswap.demo.play import Options, perform
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("matplotlib", "numpy"):
+            raise
+        typer.echo(f"The demo needs {missing.name}: pip install 'rtswap[demo]'", err=True)
+        raise typer.Exit(2) from None
 
     # Ended from outside, the daemon and the clients end too: their `with` blocks are left in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
