@@ -38,7 +38,8 @@ class BuildWithCMake(build_ext):
         self._cmake("--build", str(build))
         in_place = self.inplace or getattr(self, "editable_mode", False)
         prefix = ROOT if in_place else Path(self.build_lib).resolve()
-        self._cmake("--install", str(build), "--prefix", str(prefix))
+        strip = [] if in_place else ["--strip"]  # symbols are five sixths of a wheel
+        self._cmake("--install", str(build), "--prefix", str(prefix), *strip)
 
     def _cmake(self, *arguments: str) -> None:
         try:
