@@ -15,6 +15,7 @@ case $sanitizer in
 esac
 # The system's gRPC is not instrumented: reports from inside it say nothing.
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1:halt_on_error=1:second_deadlock_stack=1
+TSAN_OPTIONS+=:suppressions=$PWD/scripts/tsan.supp
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 
 cmake -S . -B "$folder" -G Ninja -DRTSWAP_SANITIZER="$sanitizer" -DRTSWAP_WITH_TESTS=ON
