@@ -1,4 +1,11 @@
-// Between the arbiter's records and the pure test of csrc/policy.
+// Between the arbiter's records and the pure test of csrc/policy: who is in the set, what the plan
+// in force is, and how both change while promises are being kept (docs/scheduling.md, "When tasks
+// come and go").
+//
+// What makes a promise harder to keep (a task that joins, a prefix that shrinks) happens at once,
+// if the test passes. What makes it easier (a task that leaves, a prefix that has grown) counts
+// from the next idle instant on: until then, work that it has already done to the running window
+// stays in the test.
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
@@ -11,11 +18,6 @@ namespace {
 // measured over gRPC on a Unix socket (43 us).
 constexpr int64_t kRoundTrip_ns = 200'000;
 
-bool is_member(const Task& task) {
-  return task.state == TaskState::admitted || task.state == TaskState::best_effort ||
-         task.state == TaskState::warming;
-}
-
 policy::TaskModel model_of(const Task& task) {
   policy::TaskModel model;
   model.name = task.full_name;
@@ -27,6 +29,13 @@ policy::TaskModel model_of(const Task& task) {
   model.mutable_chunks = task.arena->mutable_chunks;
   model.resident = task.resident;
   return model;
+}
+
+std::string no_way(const Task& task) {
+  return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
+         "every "
+         "promise; open \"" +
+         task.name + "\" before the others, or pause one of them meanwhile";
 }
 
 }  // namespace
@@ -46,16 +55,35 @@ uint32_t Arbiter::State::quantum(const Device& device) const {
   return static_cast<uint32_t>(std::max<uint64_t>(1, 32_MiB / chunk_bytes));
 }
 
-policy::Decision Arbiter::State::test(const Device& device, const Task* candidate) const {
-  policy::AdmissionInput input;
-  for (const Task* task : device.tasks) {
-    if (!is_member(*task)) continue;
-    if (edf() && task->state == TaskState::admitted) {
+// No admitted job waits or holds the device: whatever happened before, no later window begins
+// before now.
+bool Arbiter::State::idle(const Device& device) const {
+  if (device.holder != nullptr) return false;
+  return std::none_of(device.waiting.begin(), device.waiting.end(), [this](const Job* job) {
+    return promised(*job) && job->eligible_ns <= now_ns_;
+  });
+}
+
+Arbiter::State::Roll Arbiter::State::roll(const Device& device,
+                                          const std::function<bool(const Task&)>& joins,
+                                          const Task* candidate) const {
+  Roll roll;
+  policy::AdmissionInput& input = roll.input;
+  for (Task* task : device.tasks) {
+    TaskState state = task->state;
+    if (state == TaskState::loading) {
+      if (!joins(*task)) continue;
+      state = task->wanted;
+    }
+    if (edf() && state == TaskState::admitted) {
       if (task == candidate) input.candidate = input.promised.size();
       input.promised.push_back(model_of(*task));
       input.may_run_late.push_back(task->late == protocol::LatePolicy::run);
-    } else {
+      roll.promised.push_back(task);
+    } else if (state == TaskState::admitted || state == TaskState::best_effort ||
+               state == TaskState::warming) {
       input.best_effort.push_back(model_of(*task));
+      roll.best_effort.push_back(task);
     }
   }
   input.link.restore_bytes_per_s = device.restore_bytes_per_s;
@@ -65,49 +93,223 @@ policy::Decision Arbiter::State::test(const Device& device, const Task* candidat
   input.link.overhead_ns = kRoundTrip_ns;
   input.link.prefetch_chunks = quantum(device);
   input.bank_chunks = usable_chunks(device);
-  return policy::admit(input);
+  return roll;
 }
 
-policy::Decision Arbiter::State::retest(Device& device, const Task* candidate) {
-  policy::Decision decision = test(device, candidate);
-  if (decision.admitted) apply(device, decision, candidate);
-  return decision;
+policy::Prefixes Arbiter::State::planned(const Device& device) const {
+  policy::Prefixes prefixes;
+  for (const Arena* arena : device.arenas) prefixes[arena->key] = arena->planned_chunks;
+  return prefixes;
 }
 
-void Arbiter::State::apply(Device& device, const policy::Decision& decision,
-                           const Task* candidate) {
+// What may be charged as resident under `prefixes` from now on. In the middle of a window, an arena
+// that the window may have used already counts no better than before.
+policy::Prefixes Arbiter::State::guaranteed(const Device& device,
+                                            const policy::Prefixes& prefixes) const {
+  const bool device_idle = idle(device);
+  policy::Prefixes guarantee;
+  for (const Arena* arena : device.arenas) {
+    const bool in_window =
+        !device_idle &&
+        (std::any_of(
+             arena->tasks.begin(), arena->tasks.end(),
+             [this](const Task* task) { return edf() && task->state == TaskState::admitted; }) ||
+         std::any_of(device.leaving.begin(), device.leaving.end(),
+                     [arena](const Leaving& left) { return left.arena == arena->key; }));
+    const uint32_t there = std::min(arena->landed_chunks, kept(device, *arena));
+    guarantee[arena->key] = std::min(in_window ? arena->guaranteed_chunks : there,
+                                     policy::prefix_of(prefixes, arena->key));
+  }
+  return guarantee;
+}
+
+// Puts `prefixes` in force for the tasks that are in, and for `joining` if given, if their promises
+// hold with what is there now. What is not there yet is restored in the background.
+bool Arbiter::State::adopt(Device& device, const policy::Prefixes& prefixes, Task* joining) {
+  if (idle(device)) device.leaving.clear();
+  Roll set = roll(
+      device, [joining](const Task& task) { return &task == joining; }, nullptr);
+  for (const Leaving& left : device.leaving) {
+    if (!left.resumed) set.input.leaving.push_back(left.demand);
+  }
+  const policy::Prefixes guarantee = guaranteed(device, prefixes);
+  const policy::Decision decision = policy::test(set.input, prefixes, guarantee);
+  if (!decision.admitted || !holder_allows(device, decision)) return false;
+  if (joining != nullptr) enter(*joining);
+  for (Arena* arena : device.arenas) {
+    arena->planned_chunks = policy::prefix_of(prefixes, arena->key);
+    arena->guaranteed_chunks = policy::prefix_of(guarantee, arena->key);
+  }
   device.best_effort_block_ns = decision.best_effort_block_ns;
   device.utilisation = decision.utilisation;
-  for (Arena* arena : device.arenas) arena->reserved = false;
-  size_t next_promised = 0;
-  size_t next_best_effort = 0;
-  for (Task* task : device.tasks) {
-    if (!is_member(*task)) continue;
-    const bool promised = edf() && task->state == TaskState::admitted;
-    const policy::Promise& promise =
-        promised ? decision.promises[next_promised++] : decision.best_effort[next_best_effort++];
-    task->arena->reserved |= promise.reserved;
-    const int64_t block_ns = task->timing.wcet_ns > 0 ? promise.block_ns : 0;
-    const int64_t bound_ns = promised ? promise.response_ns : 0;
-    const bool changed = task->block_ns != block_ns || task->response_bound_ns != bound_ns;
-    task->block_ns = block_ns;
-    task->response_bound_ns = bound_ns;
-    if (changed && task != candidate) send_verdict(*task, false, task->reason);
+  const auto put = [&](Task& task, const policy::Promise& promise) {
+    const int64_t block_ns = task.timing.wcet_ns > 0 ? promise.block_ns : 0;
+    const bool changed = task.block_ns != block_ns || task.response_bound_ns != promise.response_ns;
+    task.block_ns = block_ns;
+    task.response_bound_ns = promise.response_ns;
+    if (changed && &task != joining) send_verdict(task, false, task.reason);
+  };
+  for (size_t i = 0; i < set.promised.size(); ++i) put(*set.promised[i], decision.promises[i]);
+  for (size_t i = 0; i < set.best_effort.size(); ++i) {
+    put(*set.best_effort[i], decision.best_effort[i]);
   }
+  return true;
+}
+
+// Best-effort work that runs now must be part of the new promise; where its length is not known,
+// promises are suspended anyway.
+bool Arbiter::State::holder_allows(const Device& device, const policy::Decision& decision) const {
+  const Job* holder = device.holder;
+  return holder == nullptr || promised(*holder) || holder->task->timing.wcet_ns == 0 ||
+         holder->task->block_ns <= decision.best_effort_block_ns;
+}
+
+// A task becomes what it asked to be. Jobs that it released before count from now.
+void Arbiter::State::enter(Task& task) {
+  task.state = task.wanted;
+  if (task.state != TaskState::admitted) return;
+  std::vector<Job*> jobs;
+  for (Job* job : device_of(*task.arena).waiting) {
+    if (job->task == &task && job->deadline_ns != kNoDeadline_ns) jobs.push_back(job);
+  }
+  std::sort(jobs.begin(), jobs.end(),
+            [](const Job* a, const Job* b) { return a->sequence < b->sequence; });
+  int64_t earliest_ns = now_ns_;
+  for (Job* job : jobs) {
+    job->eligible_ns = std::max(job->eligible_ns, earliest_ns);
+    job->deadline_ns = std::max(job->deadline_ns, job->eligible_ns + task.timing.deadline_ns);
+    task.last_release_ns = job->eligible_ns;
+    earliest_ns = job->eligible_ns + task.timing.period_ns;
+  }
+}
+
+// Its promise ends; what it may have done to the running window does not.
+void Arbiter::State::leave(Task& task) {
+  Device& device = device_of(*task.arena);
+  device.review_due = true;
+  if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {
+    device.leaving.push_back(Leaving{
+        &task,
+        task.arena->key,
+        {task.timing.period_ns, task.timing.deadline_ns, task.block_ns},
+    });
+  }
+  task.response_bound_ns = 0;
+}
+
+// REQUIRES: task.state is loading and task.wanted is set. False: `refusal` says why, and the task
+// must not stay. Otherwise the task is in, or loading until what the plan needs has landed.
+bool Arbiter::State::join(Task& task, policy::Decision& refusal) {
+  Device& device = device_of(*task.arena);
+  mark_resumed(device, task, true);
+  if (find_place(device, task, refusal)) return true;
+  mark_resumed(device, task, false);
+  return false;
+}
+
+// A task that comes back before the device was idle goes on with its own releases, which are never
+// closer than its period: they count once.
+void Arbiter::State::mark_resumed(Device& device, const Task& task, bool resumed) {
+  if (task.wanted != TaskState::admitted) return;
+  for (Leaving& left : device.leaving) {
+    if (left.task == &task && left.demand.period_ns == task.timing.period_ns &&
+        left.demand.deadline_ns == task.timing.deadline_ns) {
+      left.resumed = resumed;
+    }
+  }
+}
+
+bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& refusal) {
+  Roll set = roll(
+      device, [](const Task&) { return true; }, &task);
+  refusal = policy::admit(set.input);
+  if (!refusal.admitted) return false;
+  if (adopt(device, refusal.prefixes, &task)) return true;
+  if (go_towards(device, set, refusal.prefixes) || !idle(device)) {
+    device.review_due = true;  // that is where it is decided at the latest
+    return true;
+  }
+  refusal.reason = no_way(task);
+  return false;
+}
+
+// Puts a plan for all, those that are loading included, in force for those that are in.
+bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Prefixes& prefixes) {
+  if (adopt(device, prefixes, nullptr)) return true;
+  // On the way there, some would lose more than they can spare: let them only give.
+  const policy::Prefixes most = guaranteed(device, planned(device));
+  for (size_t i = 0; i < set.promised.size(); ++i) {
+    if (set.promised[i]->state != TaskState::admitted) continue;
+    policy::TaskModel& model = set.input.promised[i];
+    model.most_resident_chunks = policy::prefix_of(most, model.arena);
+  }
+  const policy::Decision limited = policy::admit(set.input);
+  return limited.admitted && adopt(device, limited.prefixes, nullptr);
+}
+
+// Tasks whose memory has come in meanwhile.
+void Arbiter::State::promote(Device& device) {
+  for (Task* task : device.tasks) {
+    if (task->state != TaskState::loading || !adopt(device, planned(device), task)) continue;
+    task->answer_pending = false;
+    send_verdict(*task, false, task->reason);
+    begin_when_all_are_there();
+  }
+}
+
+// At an idle instant: those who left are forgotten, what has landed counts, changes that waited are
+// decided, and the memory is planned anew.
+void Arbiter::State::review(Device& device) {
+  device.review_due = false;
+  device.leaving.clear();
+  for (Task* task : device.tasks) {
+    if (task->next_timing) change_timing(*task);
+  }
+  for (;;) {
+    Roll set = roll(
+        device, [](const Task&) { return true; }, nullptr);
+    const policy::Decision fresh = policy::admit(set.input);
+    if (fresh.admitted && go_towards(device, set, fresh.prefixes)) break;
+    adopt(device, planned(device), nullptr);
+    // The plan in force is one for all, whatever the planner found now.
+    if (policy::test(set.input, planned(device), planned(device)).admitted) break;
+    const auto youngest =
+        std::find_if(device.tasks.rbegin(), device.tasks.rend(),
+                     [](const Task* task) { return task->state == TaskState::loading; });
+    if (youngest == device.tasks.rend()) break;
+    Task& task = **youngest;
+    const Error reason{ErrorCode::admission_refused, fresh.admitted ? no_way(task) : fresh.reason};
+    if (task.wanted == TaskState::admitted && task.on_refusal == protocol::OnRefusal::best_effort) {
+      task.wanted = TaskState::best_effort;
+      task.reason = reason;
+      continue;
+    }
+    refuse(task, reason);
+    task.answer_pending = false;
+    send_verdict(task, true, task.reason);
+  }
+  promote(device);
 }
 
 // The ground under the promises has changed: the youngest ones go until the rest holds.
 void Arbiter::State::shed(Device& device, const std::string& why) {
-  while (!retest(device, nullptr).admitted) {
+  device.review_due = true;
+  for (;;) {
+    device.leaving.clear();
+    const Roll set = roll(
+        device, [](const Task&) { return false; }, nullptr);
+    const policy::Decision fresh = policy::admit(set.input);
+    if (fresh.admitted && adopt(device, fresh.prefixes, nullptr)) return;
+    if (adopt(device, planned(device), nullptr)) return;
     const auto youngest =
         std::find_if(device.tasks.rbegin(), device.tasks.rend(),
                      [](const Task* task) { return task->state == TaskState::admitted; });
     if (youngest == device.tasks.rend()) return;
     Task& task = **youngest;
+    leave(task);
     task.state = TaskState::best_effort;
     task.reason =
         Error{ErrorCode::admission_refused, why + "; its deadlines are no longer promised"};
-    task.response_bound_ns = 0;
     send_verdict(task, false, task.reason);
   }
 }

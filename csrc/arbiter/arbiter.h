@@ -4,7 +4,7 @@
 //
 // It reads no clock, starts no thread and talks to nobody; the daemon, the embedded arbiter and the
 // simulator feed it events and carry out its effects (csrc/arbiter/loop.h does so in real time).
-// README.md in csrc/policy explains every decision it takes.
+// docs/scheduling.md explains every decision it takes.
 //
 // Invariants, checked after every step (InvariantViolation): each chunk is free or owned by exactly
 // one arena; resident positions of an arena are a prefix; the running job's memory is never

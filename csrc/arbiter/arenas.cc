@@ -79,20 +79,29 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   const uint32_t old_chunks = std::exchange(arena->chunks, message.chunks);
   const uint32_t old_mutable = std::exchange(arena->mutable_chunks, message.mutable_chunks);
   if (arena->tasks.empty()) return;
-  for (Task* task : arena->tasks) ++task->requests;
-  const policy::Decision decision = retest(device, arena->tasks.front());
+  for (Task* task : arena->tasks) note_request(*task);
+  const Roll set = roll(
+      device, [](const Task&) { return true; }, arena->tasks.front());
+  policy::Decision decision = policy::admit(set.input);
+  const bool admitted = decision.admitted && (adopt(device, decision.prefixes, nullptr) ||
+                                              adopt(device, planned(device), nullptr));
+  if (decision.admitted && !admitted) {
+    decision.reason = "it would fit, but not before other memory has been restored; try again";
+  }
   const Error reason{decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
                      decision.reason};
-  if (!decision.admitted) {
+  if (!admitted) {
     arena->chunks = old_chunks;
     arena->mutable_chunks = old_mutable;
   }
   for (Task* task : arena->tasks) {
-    if (decision.admitted) {
-      send_verdict(*task, false, task->reason);
-    } else {
-      send_verdict(*task, true, reason);
+    if (admitted) {
+      answer(*task);
+      continue;
     }
+    if (task->state == TaskState::loading) refuse(*task, reason);
+    task->answer_pending = false;
+    send_verdict(*task, true, reason);
   }
 }
 
@@ -120,6 +129,10 @@ void Arbiter::State::on(Session& session, const protocol::Restored& message) {
     return;
   }
   if (message.landed_chunks > arena->landed_chunks) arena->failed_restores = 0;
+  if (arena->landed_chunks < arena->planned_chunks &&
+      message.landed_chunks >= arena->planned_chunks) {
+    device.promote_due = device.review_due = true;
+  }
   arena->landed_chunks = message.landed_chunks;
   arena->silent = false;
   while (!arena->grants.empty() && arena->grants.front().end_position <= message.landed_chunks) {
@@ -173,6 +186,15 @@ void Arbiter::State::on(Session& session, const protocol::Evicted& message) {
   trace(Trace::Kind::evict_end, *arena, evicted, "");
 }
 
+// Jobs that were given up while their memory came in, and now cannot begin any more.
+void Arbiter::State::drop_lost(Session& session, const Arena& arena, const Error& reason) {
+  std::vector<Job*> lost;
+  for (const auto& [id, job] : session.jobs) {
+    if (job->task->arena == &arena && job->state == Job::State::lost) lost.push_back(job.get());
+  }
+  for (Job* job : lost) drop(*job, reason);
+}
+
 void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message) {
   Arena* arena = find_arena(session, message.arena);
   if (arena == nullptr) return;
@@ -201,6 +223,7 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   arena->rest_until_ns = now_ns_ + kRest_ns;
   ++arena->failed_restores;
   trace(Trace::Kind::restore_end, *arena, 0, "failed: " + message.error.message);
+  drop_lost(session, *arena, message.error);
   Job* holder = device.holder;
   const bool waited_for = holder != nullptr && holder->task->arena == arena;
   if (waited_for && arena->failed_restores >= kMostRestoreAttempts) {

@@ -21,7 +21,8 @@ int64_t latest_start(const Job& job) {
 void Arbiter::State::expire_waiting(Device& device) {
   std::vector<Job*> late;
   for (Job* job : device.waiting) {
-    if (now_ns_ > latest_start(*job)) late.push_back(job);
+    // The deadlines of a task that is loading are set when it is in.
+    if (job->task->state != TaskState::loading && now_ns_ > latest_start(*job)) late.push_back(job);
   }
   for (Job* job : late) {
     if (job->task->late == protocol::LatePolicy::run) {

@@ -14,6 +14,7 @@ void Arbiter::State::settle(Device& device) {
   if (recovering()) return;
   bool again = true;
   while (again) {
+    reconsider(device);
     if (device.holder == nullptr && !take_next(device)) break;
     again = !feed_holder(device);
   }
@@ -26,6 +27,16 @@ void Arbiter::State::settle(Device& device) {
   }
 }
 
+// What waited for this instant.
+void Arbiter::State::reconsider(Device& device) {
+  if (device.review_due && idle(device)) {
+    review(device);
+  } else if (device.promote_due) {
+    promote(device);
+  }
+  device.promote_due = false;
+}
+
 bool Arbiter::State::promised(const Job& job) const {
   return job.task->state == TaskState::admitted && job.deadline_ns != kNoDeadline_ns &&
          !job.demoted;
@@ -34,6 +45,7 @@ bool Arbiter::State::promised(const Job& job) const {
 std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
   std::vector<Job*> jobs;
   for (Job* job : device.waiting) {
+    if (job->task->state == TaskState::loading) continue;
     if (!edf() || job->eligible_ns <= now_ns_) jobs.push_back(job);
   }
   std::sort(jobs.begin(), jobs.end(), [this](const Job* a, const Job* b) {

@@ -104,6 +104,7 @@ void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution
         "took " + std::to_string(execution_ns) + " ns, declared " +
             std::to_string(task.timing.wcet_ns));
   if (task.overruns_in_a_row < kMostOverruns || task.state != TaskState::admitted || !edf()) return;
+  leave(task);
   task.state = TaskState::best_effort;
   task.reason = Error{ErrorCode::admission_refused,
                       std::to_string(kMostOverruns) + " jobs in a row of \"" + task.name +
@@ -111,8 +112,6 @@ void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution
                           std::to_string(execution_ns) + " ns, declared " +
                           std::to_string(task.timing.wcet_ns) +
                           " ns): it runs as best effort; update it with a larger cost"};
-  task.response_bound_ns = 0;
-  retest(device_of(*task.arena), &task);
   send_verdict(task, false, task.reason);
 }
 

@@ -18,7 +18,7 @@ bool answers(const Arena& arena) {
 
 bool wants_memory(const Task& task) {
   return task.state == TaskState::admitted || task.state == TaskState::warming ||
-         task.state == TaskState::best_effort;
+         task.state == TaskState::best_effort || task.state == TaskState::loading;
 }
 
 }  // namespace
@@ -45,10 +45,15 @@ uint32_t Arbiter::State::in_flight(const Device& device) const {
   return chunks;
 }
 
-bool Arbiter::State::evictable(const Device& device, const Arena& arena) const {
+// What may be taken of it: never its planned prefix.
+uint32_t Arbiter::State::evictable(const Device& device, const Arena& arena) const {
   const bool in_use = device.holder != nullptr && device.holder->task->arena == &arena;
-  return answers(arena) && !in_use && arena.lost_jobs == 0 && !arena.reserved &&
-         arena.rest_until_ns <= now_ns_ && !device.ledger.has_detached(arena.key);
+  if (!answers(arena) || in_use || arena.lost_jobs > 0 || arena.rest_until_ns > now_ns_ ||
+      device.ledger.has_detached(arena.key)) {
+    return 0;
+  }
+  const uint32_t chunks = kept(device, arena);
+  return chunks - std::min(chunks, arena.planned_chunks);
 }
 
 bool Arbiter::State::feasible(const Device& device, const Arena& arena) const {
@@ -58,7 +63,7 @@ bool Arbiter::State::feasible(const Device& device, const Arena& arena) const {
   uint32_t available = device.ledger.free_chunks() + incoming(device);
   for (const Arena* other : device.arenas) {
     if (available >= missing) break;
-    if (other != &arena && evictable(device, *other)) available += kept(device, *other);
+    if (other != &arena) available += evictable(device, *other);
   }
   return available >= missing;
 }
@@ -118,10 +123,11 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
   std::vector<policy::VictimCandidate> candidates;
   std::vector<Arena*> arenas;
   for (Arena* arena : device.arenas) {
-    if (arena == &beneficiary || !evictable(device, *arena)) continue;
+    const uint32_t chunks = arena == &beneficiary ? 0 : evictable(device, *arena);
+    if (chunks == 0) continue;
     const int64_t next_ns = next_deadline(*arena);
     if (next_ns <= later_than_ns) continue;
-    candidates.push_back({arenas.size(), kept(device, *arena), next_ns, arena->last_used_ns});
+    candidates.push_back({arenas.size(), chunks, next_ns, arena->last_used_ns});
     arenas.push_back(arena);
   }
   const auto order =
@@ -159,9 +165,9 @@ int64_t Arbiter::State::next_deadline(const Arena& arena) const {
   return earliest_ns;
 }
 
-// While the copy engine has nothing urgent: first for jobs that wait, then for tasks by their next
-// release, into free memory only. Never more than a quantum at a time, so that a job that comes in
-// between waits for no more than that.
+// While the copy engine has nothing urgent: first for jobs that wait, then for prefixes that the
+// plan wants, then for tasks by their next release, into free memory only. Never more than a
+// quantum at a time, so that a job that comes in between waits for no more than that.
 void Arbiter::State::prefetch(Device& device) {
   if (device.holder != nullptr && !device.holder->run_begun) return;
   const uint32_t busy = in_flight(device) + incoming(device);
@@ -170,8 +176,10 @@ void Arbiter::State::prefetch(Device& device) {
   const uint32_t budget = most - busy;
   for (const Job* job : in_order(device)) {
     const int64_t deadline_ns = promised(*job) ? job->deadline_ns : kSomeday_ns;
-    if (prefetch_into(device, *job->task->arena, budget, deadline_ns, true)) return;
+    Arena& arena = *job->task->arena;
+    if (prefetch_into(device, arena, arena.chunks, budget, deadline_ns, true)) return;
   }
+  if (prefetch_plan(device, budget)) return;
   if (device.ledger.free_chunks() == 0) return;
   std::vector<std::pair<int64_t, Arena*>> next;
   for (const Task* task : device.tasks) {
@@ -183,14 +191,26 @@ void Arbiter::State::prefetch(Device& device) {
     return std::tie(a.first, a.second->key) < std::tie(b.first, b.second->key);
   });
   for (const auto& [release_ns, arena] : next) {
-    if (prefetch_into(device, *arena, budget, kSomeday_ns, false)) return;
+    if (prefetch_into(device, *arena, arena->chunks, budget, kSomeday_ns, false)) return;
   }
 }
 
-// True when memory was granted or asked for.
-bool Arbiter::State::prefetch_into(Device& device, Arena& arena, uint32_t budget,
+// The plan's prefixes. What waiting jobs have is left to them; all else beyond the plan may go.
+bool Arbiter::State::prefetch_plan(Device& device, uint32_t budget) {
+  int64_t last_deadline_ns = kNever_ns;
+  for (const Job* job : device.waiting) {
+    if (promised(*job)) last_deadline_ns = std::max(last_deadline_ns, job->deadline_ns);
+  }
+  return std::any_of(device.arenas.begin(), device.arenas.end(), [&](Arena* arena) {
+    return prefetch_into(device, *arena, arena->planned_chunks, budget, last_deadline_ns, true);
+  });
+}
+
+// Up to the first `chunks` of the arena. True when memory was granted or asked for.
+bool Arbiter::State::prefetch_into(Device& device, Arena& arena, uint32_t chunks, uint32_t budget,
                                    int64_t deadline_ns, bool may_evict) {
-  const uint32_t missing = arena.chunks - device.ledger.held(arena.key);
+  const uint32_t held = device.ledger.held(arena.key);
+  const uint32_t missing = chunks - std::min(chunks, held);
   if (missing == 0 || !answers(arena) || !arena.revokes.empty() || arena.lost_jobs > 0 ||
       arena.rest_until_ns > now_ns_ || device.ledger.has_detached(arena.key)) {
     return false;

@@ -7,12 +7,14 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "csrc/arbiter/arbiter.h"
 #include "csrc/arbiter/ledger.h"
+#include "csrc/policy/np_edf.h"
 
 namespace rtswap::arbiter {
 
@@ -55,7 +57,8 @@ struct Arena {
   uint32_t landed_chunks = 0;          // of the held positions, these hold their bytes
   std::deque<GrantInFlight> grants;    // oldest first
   std::deque<RevokeInFlight> revokes;  // oldest first, keep_chunks descending
-  bool reserved = false;               // by the plan in force: never a victim
+  uint32_t planned_chunks = 0;         // its prefix in the plan in force: never a victim
+  uint32_t guaranteed_chunks = 0;      // of these, there when the promises were made: not charged
   bool silent = false;                 // an answer is overdue: not counted on until it comes
   uint32_t lost_jobs = 0;              // hung jobs that may still use the memory
   uint32_t failed_restores = 0;        // in a row
@@ -90,13 +93,19 @@ struct Task {
   protocol::LatePolicy late = protocol::LatePolicy::drop;
   protocol::OnRefusal on_refusal = protocol::OnRefusal::refuse;
   TaskState state = TaskState::warming;
+  // While loading: what it will be once the memory it needs has landed.
+  TaskState wanted = TaskState::warming;
   Error reason;  // of refused and best effort
+  // A change of timing that waits for an idle device.
+  std::optional<Timing> next_timing;
 
   int64_t block_ns = 0;           // 0: not known
   int64_t response_bound_ns = 0;  // 0: nothing is promised
   int64_t last_release_ns = kNever_ns;
   int64_t waiting_deadline_ns = kNoDeadline_ns;  // scratch of the victim choice
   uint32_t requests = 0;  // of the client about this task, the one being answered included
+  bool answer_pending = false;      // the last request has not been answered yet
+  uint32_t requests_answered = 0;  // while so: the ones before it
   uint32_t overruns_in_a_row = 0;
   uint64_t released = 0, met = 0, missed = 0, dropped = 0, overruns = 0;
   uint64_t restored_bytes = 0, evicted_bytes = 0, written_back_bytes = 0;
@@ -118,6 +127,14 @@ struct Session {
       forgiven;  // ended here after Run was sent: a JobDone of the client may still come
 };
 
+// What a task that left, or whose promise changed, may still have to do with the running window.
+struct Leaving {
+  const Task* task = nullptr;  // nullptr: it is gone
+  Ledger::Holder arena = 0;
+  policy::Demand demand;
+  bool resumed = false;  // its task is back and counts itself
+};
+
 struct Device {
   explicit Device(DeviceConfig device_config)
       : config(std::move(device_config)), ledger(config.description.chunk_count) {}
@@ -132,6 +149,9 @@ struct Device {
   uint64_t evict_bytes_per_s = 0;
   int64_t best_effort_block_ns = 0;  // part of all promises
   double utilisation = 0;
+  std::vector<Leaving> leaving;  // since the device was last idle
+  bool review_due = false;       // at the next idle instant
+  bool promote_due = false;      // a prefix is complete
 };
 
 }  // namespace rtswap::arbiter

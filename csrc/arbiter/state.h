@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -73,19 +74,41 @@ class Arbiter::State {
                     uint32_t mutable_chunks);
   Arena* find_arena(Session& session, ArenaId id);  // nullptr: the session was ended
   void remove_arena(Arena& arena);
+  void drop_lost(Session& session, const Arena& arena, const Error& reason);
 
   // --- tasks.cc ----------------------------------------------------------------------------------
   Task* find_task(Session& session, TaskId id);  // nullptr: the session was ended
   void classify(Task& task);  // admitted, warming, best effort or refused by its timing and a test
   void refuse(Task& task, Error reason);
+  void note_request(Task& task);
+  void answer(Task& task);         // unless it has to wait for memory
+  void change_timing(Task& task);  // to task.next_timing, and answers
   void remove_task(Task& task);
   void send_verdict(Task& task, bool request_refused, const Error& reason);
 
   // --- admission.cc ------------------------------------------------------------------------------
-  policy::Decision test(const Device& device, const Task* candidate) const;
-  // Tests the device's tasks as they stand and, if they pass, puts the outcome in force.
-  policy::Decision retest(Device& device, const Task* candidate);
-  void apply(Device& device, const policy::Decision& decision, const Task* candidate);
+  // The set as the pure test knows it, with the records in the same order.
+  struct Roll {
+    policy::AdmissionInput input;
+    std::vector<Task*> promised;
+    std::vector<Task*> best_effort;
+  };
+  // All that are in, and those of the loading that `joins` says.
+  Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
+            const Task* candidate) const;
+  bool idle(const Device& device) const;
+  policy::Prefixes planned(const Device& device) const;
+  policy::Prefixes guaranteed(const Device& device, const policy::Prefixes& prefixes) const;
+  bool adopt(Device& device, const policy::Prefixes& prefixes, Task* joining);
+  bool holder_allows(const Device& device, const policy::Decision& decision) const;
+  bool join(Task& task, policy::Decision& refusal);
+  bool find_place(Device& device, Task& task, policy::Decision& refusal);
+  bool go_towards(Device& device, Roll& set, const policy::Prefixes& prefixes);
+  void mark_resumed(Device& device, const Task& task, bool resumed);
+  void enter(Task& task);
+  void leave(Task& task);
+  void promote(Device& device);
+  void review(Device& device);
   void shed(Device& device, const std::string& why);
   uint32_t usable_chunks(const Device& device) const;
 
@@ -98,6 +121,7 @@ class Arbiter::State {
 
   // --- dispatch.cc -------------------------------------------------------------------------------
   void settle(Device& device);
+  void reconsider(Device& device);
   bool take_next(Device& device);
   bool may_start(const Device& device, const Job& job) const;
   bool promised(const Job& job) const;
@@ -109,16 +133,17 @@ class Arbiter::State {
   bool feasible(const Device& device, const Arena& arena) const;
   bool feed_holder(Device& device);  // false: the holder was dropped, another may go
   void prefetch(Device& device);
-  bool prefetch_into(Device& device, Arena& arena, uint32_t budget, int64_t deadline_ns,
-                     bool may_evict);
+  bool prefetch_plan(Device& device, uint32_t budget);
+  bool prefetch_into(Device& device, Arena& arena, uint32_t chunks, uint32_t budget,
+                     int64_t deadline_ns, bool may_evict);
   void grant(Device& device, Arena& arena, uint32_t chunks, const char* why);
   uint32_t revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
                   int64_t later_than_ns);
   uint32_t quantum(const Device& device) const;
   uint32_t incoming(const Device& device) const;
   uint32_t in_flight(const Device& device) const;
-  bool evictable(const Device& device, const Arena& arena) const;
-  uint32_t kept(const Device& device, const Arena& arena) const;  // held and not asked back
+  uint32_t evictable(const Device& device, const Arena& arena) const;  // chunks
+  uint32_t kept(const Device& device, const Arena& arena) const;       // held and not asked back
   int64_t next_deadline(const Arena& arena) const;
   int64_t next_release(const Task& task) const;
 

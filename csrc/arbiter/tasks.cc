@@ -71,7 +71,7 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   task.resident = message.resident;
   task.late = message.late;
   task.on_refusal = message.on_refusal;
-  task.requests = 1;
+  note_request(task);
   if (const auto it = config_.overrides.find(task.name); it != config_.overrides.end()) {
     task.timing = overridden(task.timing, it->second);
     task.resident |= it->second.resident;
@@ -90,13 +90,28 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   } else {
     classify(task);
   }
+  answer(task);
+}
+
+void Arbiter::State::answer(Task& task) {
+  if (task.state == TaskState::loading) {
+    trace(Trace::Kind::verdict, task, "loading: waits for the memory that the plan gives it");
+    return;
+  }
+  task.answer_pending = false;
   send_verdict(task, task.state == TaskState::refused, task.reason);
   begin_when_all_are_there();
 }
 
+// Until the answer, verdicts that others cause tell of the time before.
+void Arbiter::State::note_request(Task& task) {
+  if (!task.answer_pending) task.requests_answered = task.requests;
+  task.answer_pending = true;
+  ++task.requests;
+}
+
 // Finds the best state that passes. Leaves the task refused, with the reason, if none does.
 void Arbiter::State::classify(Task& task) {
-  Device& device = device_of(*task.arena);
   const std::string mistake = mistake_in(task.timing);
   if (!mistake.empty() || task.arena->chunks == 0) {
     refuse(task, Error{ErrorCode::invalid_argument,
@@ -104,16 +119,17 @@ void Arbiter::State::classify(Task& task) {
                            "\": " + (mistake.empty() ? "its arena is empty" : mistake)});
     return;
   }
-  const TaskState asked = state_asked_by(task.timing);
-  task.state = asked;
+  leave(task);
+  task.state = TaskState::loading;
+  task.wanted = state_asked_by(task.timing);
   task.reason = Error{};
-  const policy::Decision decision = retest(device, &task);
-  if (decision.admitted) return;
-  const Error reason{decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
-                     decision.reason};
-  if (asked == TaskState::admitted && task.on_refusal == OnRefusal::best_effort) {
-    task.state = TaskState::best_effort;
-    if (retest(device, &task).admitted) {
+  policy::Decision refusal;
+  if (join(task, refusal)) return;
+  const Error reason{refusal.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
+                     refusal.reason};
+  if (task.wanted == TaskState::admitted && task.on_refusal == OnRefusal::best_effort) {
+    task.wanted = TaskState::best_effort;
+    if (join(task, refusal)) {
       task.reason = reason;
       return;
     }
@@ -122,85 +138,109 @@ void Arbiter::State::classify(Task& task) {
 }
 
 void Arbiter::State::refuse(Task& task, Error reason) {
+  leave(task);
   task.state = TaskState::refused;
-  task.reason = std::move(reason);
   task.block_ns = 0;
-  task.response_bound_ns = 0;
+  task.next_timing.reset();
+  task.reason = std::move(reason);
   drop_waiting(task, Error{ErrorCode::admission_refused, task.reason.message});
-  retest(device_of(*task.arena), &task);  // the others are better off
 }
 
 void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   Task* task = find_task(session, message.task);
   if (task == nullptr) return;
-  ++task->requests;
+  note_request(*task);
   Timing timing = message.timing;
   if (const auto it = config_.overrides.find(task->name); it != config_.overrides.end()) {
     timing = overridden(timing, it->second);
   }
-  const Timing old_timing = std::exchange(task->timing, timing);
-  const TaskState old_state = task->state;
   const std::string mistake = mistake_in(timing);
   if (!mistake.empty()) {
-    task->timing = old_timing;
+    task->answer_pending = false;
     send_verdict(*task, true, Error{ErrorCode::invalid_argument, mistake});
     return;
   }
-  if (old_state == TaskState::paused) {  // tested when it resumes
-    send_verdict(*task, false, task->reason);
+  if (task->state == TaskState::paused) {  // tested when it resumes
+    task->timing = timing;
+    answer(*task);
     return;
   }
   task->overruns_in_a_row = 0;
   const bool keeps_old =
-      old_state == TaskState::admitted ||
-      (old_state == TaskState::best_effort && task->on_refusal == OnRefusal::refuse);
+      task->state == TaskState::admitted ||
+      (task->state == TaskState::best_effort && task->on_refusal == OnRefusal::refuse);
   if (!keeps_old) {
+    task->timing = timing;
     classify(*task);
-    send_verdict(*task, task->state == TaskState::refused, task->reason);
-    begin_when_all_are_there();
+    answer(*task);
     return;
   }
-  const Error old_reason = std::exchange(task->reason, Error{});
-  task->state = state_asked_by(timing);
-  const policy::Decision decision = retest(device_of(*task->arena), task);
+  task->next_timing = timing;
+  Device& device = device_of(*task->arena);
+  device.review_due = true;
+  if (!edf() || idle(device)) change_timing(*task);
+}
+
+// Old and new timing in one window are in neither's test: hence only at an idle instant.
+void Arbiter::State::change_timing(Task& task) {
+  Device& device = device_of(*task.arena);
+  const Timing old_timing = std::exchange(task.timing, *task.next_timing);
+  task.wanted = state_asked_by(task.timing);
+  const TaskState old_state = std::exchange(task.state, task.wanted);
+  const Error old_reason = std::exchange(task.reason, Error{});
+  task.next_timing.reset();
+  task.answer_pending = false;
+  const Roll set = roll(
+      device, [](const Task&) { return true; }, &task);
+  policy::Decision decision = policy::admit(set.input);
+  if (decision.admitted &&
+      (adopt(device, decision.prefixes, nullptr) || adopt(device, planned(device), nullptr))) {
+    enter(task);
+    send_verdict(task, false, task.reason);
+    return;
+  }
   if (decision.admitted) {
-    send_verdict(*task, false, task->reason);
-    return;
+    decision.reason = "the new timing of \"" + task.name +
+                      "\" fits only once other memory has been restored; close it and open it anew";
   }
-  task->timing = old_timing;
-  task->state = old_state;
-  task->reason = old_reason;
-  send_verdict(*task, true, Error{ErrorCode::admission_refused, decision.reason});
+  task.timing = old_timing;
+  task.state = old_state;
+  task.reason = old_reason;
+  send_verdict(task, true, Error{ErrorCode::admission_refused, decision.reason});
 }
 
 void Arbiter::State::on(Session& session, const protocol::PauseTask& message) {
   Task* task = find_task(session, message.task);
   if (task == nullptr) return;
-  ++task->requests;
+  note_request(*task);
   if (task->state != TaskState::paused && task->state != TaskState::refused) {
+    leave(*task);
     task->state = TaskState::paused;
     task->block_ns = 0;
-    task->response_bound_ns = 0;
+    if (task->next_timing) task->timing = *std::exchange(task->next_timing, std::nullopt);
     drop_waiting(*task, Error{ErrorCode::job_dropped, "task \"" + task->name + "\" is paused"});
-    retest(device_of(*task->arena), task);
   }
+  task->answer_pending = false;
   send_verdict(*task, false, task->reason);
 }
 
 void Arbiter::State::on(Session& session, const protocol::ResumeTask& message) {
   Task* task = find_task(session, message.task);
   if (task == nullptr) return;
-  ++task->requests;
+  note_request(*task);
   if (task->state != TaskState::paused && task->state != TaskState::refused) {
-    send_verdict(*task, false, task->reason);
+    if (task->state != TaskState::loading) answer(*task);
     return;
   }
   const TaskState old_state = task->state;
   classify(*task);
-  const bool refused = task->state == TaskState::refused;
-  if (refused) task->state = old_state;
-  send_verdict(*task, refused, task->reason);
-  begin_when_all_are_there();
+  if (task->state == TaskState::refused) {
+    task->state = old_state;
+    task->answer_pending = false;
+    send_verdict(*task, true, task->reason);
+    return;
+  }
+  answer(*task);
 }
 
 void Arbiter::State::on(Session& session, const protocol::CloseTask& message) {
@@ -222,10 +262,13 @@ void Arbiter::State::on(Session& session, const protocol::CloseTask& message) {
 // REQUIRES: no job of it is left.
 void Arbiter::State::remove_task(Task& task) {
   Device& device = device_of(*task.arena);
+  leave(task);
+  for (Leaving& left : device.leaving) {
+    if (left.task == &task) left.task = nullptr;
+  }
   std::erase(task.arena->tasks, &task);
   std::erase(device.tasks, &task);
   task.session->tasks.erase(task.id);
-  retest(device, nullptr);
 }
 
 void Arbiter::State::send_verdict(Task& task, bool request_refused, const Error& reason) {
@@ -240,7 +283,7 @@ void Arbiter::State::send_verdict(Task& task, bool request_refused, const Error&
   verdict.response_bound_ns = task.response_bound_ns;
   // A restore of unknown speed: nothing can be said.
   verdict.block_ns = task.block_ns == INT64_MAX ? 0 : task.block_ns;
-  verdict.requests_answered = task.requests;
+  verdict.requests_answered = task.answer_pending ? task.requests_answered : task.requests;
   std::string detail = protocol::to_string(task.state);
   if (request_refused) detail += ", request refused";
   if (!reason.message.empty()) detail += ": " + reason.message;

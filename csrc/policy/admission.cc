@@ -2,22 +2,13 @@
 
 #include <algorithm>
 
-#include "csrc/base/check.h"
 #include "csrc/policy/advice.h"
+#include "csrc/policy/plan.h"
 
 namespace rtswap::policy {
 namespace {
 
 constexpr int64_t kForever_ns = INT64_MAX;
-
-Promise promise_of(const LinkModel& link, const TaskModel& task, const Placement& placement) {
-  Promise promise;
-  promise.reserved = placement.reserved;
-  promise.missing_chunks = placement.missing_chunks;
-  promise.block_ns =
-      block_ns(link, task.wcet_ns, placement.missing_chunks, placement.write_back_chunks);
-  return promise;
-}
 
 std::vector<Demand> demands_of(const AdmissionInput& input, const std::vector<Promise>& promises) {
   std::vector<Demand> demands;
@@ -25,6 +16,7 @@ std::vector<Demand> demands_of(const AdmissionInput& input, const std::vector<Pr
     const TaskModel& task = input.promised[i];
     demands.push_back(Demand{task.period_ns, task.deadline_ns, promises[i].block_ns});
   }
+  demands.insert(demands.end(), input.leaving.begin(), input.leaving.end());
   return demands;
 }
 
@@ -51,55 +43,29 @@ NpEdfResult add_best_effort(const AdmissionInput& input, const std::vector<Deman
   return result;
 }
 
-std::vector<TaskModel> all_tasks(const AdmissionInput& input) {
-  std::vector<TaskModel> all = input.promised;
-  all.insert(all.end(), input.best_effort.begin(), input.best_effort.end());
-  return all;
-}
-
-}  // namespace
-
-bool passes(const AdmissionInput& input) {
-  const std::vector<TaskModel> all = all_tasks(input);
-  const Plan plan = make_plan(all, input.bank_chunks);
-  if (plan.shortage) return false;
-  std::vector<Promise> promises;
-  for (size_t i = 0; i < input.promised.size(); ++i) {
-    promises.push_back(promise_of(input.link, all[i], plan.placements[i]));
-    if (promises.back().block_ns == kForever_ns) return false;
-  }
-  const NpEdfOptions options{0, input.link.overhead_ns};
-  return test_np_edf(demands_of(input, promises), options).schedulable;
-}
-
-Decision admit(const AdmissionInput& input) {
+// The outcome of the test, without words. `demands` for whoever adds them.
+Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
+                 std::vector<Demand>& demands) {
   Decision decision;
-  const std::vector<TaskModel> all = all_tasks(input);
-  for (const TaskModel& task : all) {
-    if (task.arena_chunks > input.bank_chunks) {
-      decision.too_large = true;
-      decision.reason = explain_too_large(task, input);
-      return decision;
-    }
+  decision.prefixes = planned;
+  const std::vector<ArenaUse> arenas = arenas_of(input);
+  const std::vector<Charge> charges = charges_of(input, arenas, planned, guaranteed);
+  bool unknown_bandwidth = false;
+  for (size_t i = 0; i < charges.size(); ++i) {
+    const bool promised = i < input.promised.size();
+    const TaskModel& task =
+        promised ? input.promised[i] : input.best_effort[i - input.promised.size()];
+    unknown_bandwidth |= promised && charges[i].block_ns == kForever_ns;
+    (promised ? decision.promises : decision.best_effort)
+        .push_back(Promise{prefix_of(planned, task.arena), charges[i].missing_chunks,
+                           charges[i].block_ns, 0});
   }
-  const Plan plan = make_plan(all, input.bank_chunks);
-  if (plan.shortage) {
-    decision.reason = explain_shortage(*plan.shortage, all, input);
-    return decision;
-  }
-  for (size_t i = 0; i < all.size(); ++i) {
-    const Promise promise = promise_of(input.link, all[i], plan.placements[i]);
-    (i < input.promised.size() ? decision.promises : decision.best_effort).push_back(promise);
-    if (i < input.promised.size() && promise.block_ns == kForever_ns) {
-      decision.reason = explain_unknown_bandwidth(all[i]);
-      return decision;
-    }
-  }
-  const std::vector<Demand> demands = demands_of(input, decision.promises);
+  if (unknown_bandwidth) return decision;
+  demands = demands_of(input, decision.promises);
   NpEdfResult result = test_np_edf(demands, NpEdfOptions{0, input.link.overhead_ns});
   decision.utilisation = result.utilisation;
   if (!result.schedulable) {
-    decision.reason = explain_failure(*result.failure, result.utilisation, demands, input);
+    decision.refusal.failure = result.failure;
     return decision;
   }
   result = add_best_effort(input, demands, std::move(result), decision);
@@ -107,6 +73,50 @@ Decision admit(const AdmissionInput& input) {
     decision.promises[i].response_ns = result.response_ns[i];
   }
   decision.admitted = true;
+  return decision;
+}
+
+}  // namespace
+
+bool passes(const AdmissionInput& input) {
+  const Plan plan = make_plan(input);
+  if (plan.shortage) return false;
+  std::vector<Demand> demands;
+  const auto charges = charges_of(input, arenas_of(input), plan.prefixes, plan.prefixes);
+  for (size_t i = 0; i < input.promised.size(); ++i) {
+    if (charges[i].block_ns == kForever_ns) return false;
+    const TaskModel& task = input.promised[i];
+    demands.push_back(Demand{task.period_ns, task.deadline_ns, charges[i].block_ns});
+  }
+  demands.insert(demands.end(), input.leaving.begin(), input.leaving.end());
+  return !find_failure(demands, NpEdfOptions{0, input.link.overhead_ns});
+}
+
+Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed) {
+  if (!fits(arenas_of(input), planned, input.bank_chunks)) return Decision{};
+  std::vector<Demand> demands;
+  return outcome(input, planned, guaranteed, demands);
+}
+
+Decision admit(const AdmissionInput& input) {
+  for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
+    for (const TaskModel& task : *tasks) {
+      if (task.arena_chunks <= input.bank_chunks) continue;
+      Decision decision;
+      decision.too_large = true;
+      decision.reason = explain_too_large(task, input);
+      return decision;
+    }
+  }
+  const Plan plan = make_plan(input);
+  if (plan.shortage) {
+    Decision decision;
+    explain_shortage(*plan.shortage, input, decision);
+    return decision;
+  }
+  std::vector<Demand> demands;
+  Decision decision = outcome(input, plan.prefixes, plan.prefixes, demands);
+  if (!decision.admitted) explain_failure(demands, input, decision);
   return decision;
 }
 

@@ -3,36 +3,35 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "csrc/policy/np_edf.h"
-#include "csrc/policy/plan.h"
 #include "csrc/policy/task_model.h"
+#include "csrc/policy/task_set.h"
 
 namespace rtswap::policy {
 
-struct AdmissionInput {
-  std::vector<TaskModel> promised;     // keep or ask for a promise: period, deadline and cost known
-  std::vector<TaskModel> best_effort;  // get memory and leftover time; wcet 0: length not known
-  // Which tasks of `promised` may run late, without a deadline, when theirs cannot be met any more.
-  std::vector<bool> may_run_late;  // empty: none
-  LinkModel link;
-  uint32_t bank_chunks = 0;
-  size_t candidate = 0;  // index in `promised` of the task that asks, for the advice
-};
-
 struct Promise {
-  bool reserved = false;
-  uint32_t missing_chunks = 0;
+  uint32_t resident_chunks = 0;  // of its arena, never evicted while the plan holds
+  uint32_t missing_chunks = 0;   // most that one job may have to restore
   int64_t block_ns = 0;
   int64_t response_ns = 0;
+};
+
+// One part of a refusal for programs; the reason says it all for people.
+struct Refusal {
+  std::optional<Failure> failure;  // none: memory, or a bandwidth that is not known
+  std::string change;              // the cheapest change that was tested and would do; may be empty
 };
 
 struct Decision {
   bool admitted = false;
   bool too_large = false;            // refused because an arena is larger than the whole bank
   std::string reason;                // when refused: one sentence for a person, with what would fit
+  Refusal refusal;                   // when refused
+  Prefixes prefixes;                 // the plan; empty when no prefixes fit
   std::vector<Promise> promises;     // one per promised task
   std::vector<Promise> best_effort;  // one per best-effort task; response 0
   // Best-effort blocks up to this length are part of the promises; longer ones wait for a gap.
@@ -40,10 +39,15 @@ struct Decision {
   double utilisation = 0;
 };
 
-// Deterministic; a few ms for 64 tasks, more on refusal (the advice re-runs the test).
+// Plans and tests. Deterministic; a few ms for 64 tasks, more on refusal (the advice plans again).
 Decision admit(const AdmissionInput& input);
 
-// The same test without words: would `admit` accept?
+// Tests a plan that is there: arenas are to keep `planned`, of which `guaranteed` is there already
+// and will stay. Blocks are charged with what is guaranteed. Refusals carry no advice.
+// A plan that does not fit is refused. REQUIRES: guaranteed <= planned.
+Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed);
+
+// Would `admit` accept?
 bool passes(const AdmissionInput& input);
 
 }  // namespace rtswap::policy

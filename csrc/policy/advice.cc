@@ -80,56 +80,46 @@ std::optional<std::string> longer_period(const AdmissionInput& input) {
   return "a period of " + ms(*value) + " for " + quoted(task.name);
 }
 
-// Keeping the blamed task resident: in the bank there is, else in a larger one.
-std::optional<std::string> resident(const AdmissionInput& input, size_t task) {
-  AdmissionInput changed = input;
-  if (changed.promised[task].resident) return std::nullopt;
-  changed.promised[task].resident = true;
-  if (passes(changed)) return "resident=True for " + quoted(input.promised[task].name);
-  std::vector<TaskModel> all = changed.promised;
-  all.insert(all.end(), changed.best_effort.begin(), changed.best_effort.end());
-  const Plan plan = make_plan(all, changed.bank_chunks);
-  if (!plan.shortage) return std::nullopt;
-  changed.bank_chunks =
-      static_cast<uint32_t>(plan.shortage->reserved_chunks + plan.shortage->largest_chunks);
-  if (!passes(changed)) return std::nullopt;
-  return "a bank of " + mib(changed.bank_chunks, input.link) + " (now " +
-         mib(input.bank_chunks, input.link) + ") and resident=True for " +
-         quoted(input.promised[task].name);
-}
-
-// A bank that holds everything, so that no job restores.
+// The smallest larger bank that was found to do; at most one that holds everything.
 std::optional<std::string> larger_bank(const AdmissionInput& input) {
   std::map<ArenaKey, uint32_t> arenas;
   for (const TaskModel& task : input.promised) arenas[task.arena] = task.arena_chunks;
   for (const TaskModel& task : input.best_effort) arenas[task.arena] = task.arena_chunks;
-  uint64_t chunks = 0;
-  for (const auto& [key, count] : arenas) chunks += count;
-  if (chunks <= input.bank_chunks || chunks > UINT32_MAX) return std::nullopt;
-  AdmissionInput changed = input;
-  changed.bank_chunks = static_cast<uint32_t>(chunks);
-  if (!passes(changed)) return std::nullopt;
-  return "a bank of " + mib(chunks, input.link) + " (now " + mib(input.bank_chunks, input.link) +
+  uint64_t all = 0;
+  for (const auto& [key, count] : arenas) all += count;
+  if (all <= input.bank_chunks || all > UINT32_MAX) return std::nullopt;
+  const auto works = [&](uint32_t chunks) {
+    AdmissionInput changed = input;
+    changed.bank_chunks = chunks;
+    return passes(changed);
+  };
+  uint32_t fails = input.bank_chunks;
+  auto works_at = static_cast<uint32_t>(all);
+  if (!works(works_at)) return std::nullopt;
+  while (works_at - fails > 1) {
+    const uint32_t middle = fails + (works_at - fails) / 2;
+    (works(middle) ? works_at : fails) = middle;
+  }
+  return "a bank of " + mib(works_at, input.link) + " (now " + mib(input.bank_chunks, input.link) +
          ")";
 }
 
-// The cheapest change that works, and, if that one costs rate, what memory would do instead.
-std::string advice(const AdmissionInput& input, std::optional<size_t> blamed) {
-  std::vector<std::string> changes;
-  const auto note = [&](std::optional<std::string> change) {
-    if (change) changes.push_back(std::move(*change));
-  };
-  if (blamed) note(resident(input, *blamed));
-  if (changes.empty()) note(longer_deadline(input));
-  if (changes.empty()) note(longer_period(input));
-  if (changes.size() < 2) note(larger_bank(input));
-  if (changes.empty()) {
-    return "no longer period of " + quoted(input.promised[input.candidate].name) +
-           " and no larger bank alone would be enough";
+// The change that costs nothing but patience first, and what memory would do instead.
+std::string change_that_fits(const AdmissionInput& input) {
+  std::optional<std::string> slower = longer_deadline(input);
+  if (!slower) slower = longer_period(input);
+  const std::optional<std::string> bank = larger_bank(input);
+  if (slower && bank) return *slower + ", or with " + *bank;
+  return slower ? *slower : bank.value_or("");
+}
+
+std::string name_of(ArenaKey arena, const AdmissionInput& input) {
+  for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
+    for (const TaskModel& task : *tasks) {
+      if (task.arena == arena) return quoted(task.name);
+    }
   }
-  std::string text = "it would fit with " + changes[0];
-  if (changes.size() > 1) text += ", or with " + changes[1];
-  return text;
+  return {};
 }
 
 }  // namespace
@@ -140,53 +130,53 @@ std::string explain_too_large(const TaskModel& task, const AdmissionInput& input
          ": start the arbiter with a larger budget, or use a smaller model";
 }
 
-std::string explain_shortage(const Shortage& shortage, const std::vector<TaskModel>& all,
-                             const AdmissionInput& input) {
-  const std::string& name = all[shortage.largest_task].name;
+void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Decision& decision) {
   std::string text = "memory: resident tasks keep " + mib(shortage.reserved_chunks, input.link) +
                      " of the bank's " + mib(shortage.bank_chunks, input.link);
   if (shortage.largest_chunks > 0) {
-    text += ", and " + quoted(name) + " needs " + mib(shortage.largest_chunks, input.link) +
-            " beside them";
+    text += ", and " + name_of(shortage.largest_arena, input) + " needs " +
+            mib(shortage.largest_chunks, input.link) + " beside them";
   }
-  return text + "; it would fit with a bank of " +
-         mib(shortage.reserved_chunks + shortage.largest_chunks, input.link) +
-         ", or with fewer resident tasks";
+  decision.refusal.change =
+      "a bank of " + mib(shortage.reserved_chunks + shortage.largest_chunks, input.link);
+  decision.reason =
+      text + "; it would fit with " + decision.refusal.change + ", or with fewer resident tasks";
 }
 
-std::string explain_unknown_bandwidth(const TaskModel& task) {
-  return quoted(task.name) +
-         " would have to be restored for its jobs, and the restore bandwidth of the device is not "
-         "known yet: report it before opening tasks, or use a bank that holds every model";
-}
-
-std::string explain_failure(const Failure& failure, double utilisation,
-                            const std::vector<Demand>& demands, const AdmissionInput& input) {
+void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& input,
+                     Decision& decision) {
+  if (!decision.refusal.failure) {
+    decision.reason =
+        quoted(input.promised[input.candidate].name) +
+        " and others would have to be restored for their jobs, and the restore bandwidth of the "
+        "device is not known yet: report it before opening tasks, or use a bank that holds every "
+        "model";
+    return;
+  }
+  const Failure& failure = *decision.refusal.failure;
+  const auto name = [&](size_t i) {
+    return i < input.promised.size() ? quoted(input.promised[i].name) : "a task that left";
+  };
   char load[32];
-  std::snprintf(load, sizeof load, "%.1f %%", utilisation * 100);
+  std::snprintf(load, sizeof load, "%.1f %%", decision.utilisation * 100);
   std::string text;
   if (failure.t_ns > 0) {
-    text = quoted(input.promised[failure.missing_task].name) + " could miss its deadline: within " +
-           ms(failure.t_ns) + " the GPU may be asked for " + ms(failure.demand_ns);
+    text = name(failure.missing_task) + " could miss its deadline: within " + ms(failure.t_ns) +
+           " the GPU may be asked for " + ms(failure.demand_ns);
     if (failure.blocking_task) {
       text += ", of which " + ms(demands[*failure.blocking_task].block_ns) + " because a job of " +
-              quoted(input.promised[*failure.blocking_task].name) + " may have just begun";
+              name(*failure.blocking_task) + " may have just begun";
     }
     text += " (load " + std::string(load) + ")";
   } else {
     text = "the tasks would load the GPU by " + std::string(load) +
            ", too close to all of it for any deadline to be certain";
   }
-  // Whose block to shorten: the one that blocks, else the largest restore of all.
-  std::optional<size_t> blamed = failure.blocking_task;
-  if (!blamed) {
-    for (size_t i = 0; i < demands.size(); ++i) {
-      const int64_t restore_ns = demands[i].block_ns - input.promised[i].wcet_ns;
-      if (!blamed || restore_ns > demands[*blamed].block_ns - input.promised[*blamed].wcet_ns)
-        blamed = i;
-    }
-  }
-  return text + "; " + advice(input, blamed);
+  decision.refusal.change = change_that_fits(input);
+  decision.reason =
+      text + (decision.refusal.change.empty() ? "; no longer period of " + name(input.candidate) +
+                                                    " and no larger bank alone would be enough"
+                                              : "; it would fit with " + decision.refusal.change);
 }
 
 }  // namespace rtswap::policy

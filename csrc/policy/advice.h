@@ -1,19 +1,20 @@
 // The sentences that explain a refusal, each ending with a change that would be accepted. Changes
-// are found by running the test again, never by formula.
+// are found by planning and testing again, never by formula.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "csrc/policy/admission.h"
+#include "csrc/policy/memory.h"
 
 namespace rtswap::policy {
 
 std::string explain_too_large(const TaskModel& task, const AdmissionInput& input);
-std::string explain_shortage(const Shortage& shortage, const std::vector<TaskModel>& all,
-                             const AdmissionInput& input);
-std::string explain_unknown_bandwidth(const TaskModel& task);
-std::string explain_failure(const Failure& failure, double utilisation,
-                            const std::vector<Demand>& demands, const AdmissionInput& input);
+// Both fill in the reason and the change of a decision that refuses.
+void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Decision& decision);
+// A restore of unknown speed, or the failure in `decision.refusal`.
+void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& input,
+                     Decision& decision);
 
 }  // namespace rtswap::policy

@@ -33,19 +33,25 @@ class Test {
       result.schedulable = true;
       return result;
     }
-    for (const Demand& task : tasks_) {
-      RTSWAP_CHECK(task.block_ns > 0 && task.deadline_ns > 0 && task.deadline_ns <= task.period_ns,
-                   "a demand outside its range");
-      utilisation_ += static_cast<long double>(task.block_ns) / task.period_ns;
-      first_ns_ = std::min(first_ns_, task.deadline_ns);
-    }
+    add_up();
     result.utilisation = static_cast<double>(utilisation_);
     result.failure = scan();
+    if (result.failure && result.failure->kind != Failure::Kind::unbounded) {
+      const bool overload = result.failure->kind == Failure::Kind::utilisation;
+      result.failure = locate(*result.failure, overload ? kLongest_ns : result.failure->t_ns);
+    }
     result.schedulable = !result.failure;
     if (result.schedulable) {
       for (const Demand& task : tasks_) result.response_ns.push_back(response(task));
     }
     return result;
+  }
+
+  std::optional<Failure> decide() {
+    if (tasks_.empty()) return std::nullopt;
+    uninteresting_ns_ = 0;
+    add_up();
+    return scan();
   }
 
  private:
@@ -56,9 +62,17 @@ class Test {
     int64_t excess_ns = kNone_ns;
   };
 
+  void add_up() {
+    for (const Demand& task : tasks_) {
+      RTSWAP_CHECK(task.block_ns > 0 && task.deadline_ns > 0 && task.deadline_ns <= task.period_ns,
+                   "a demand outside its range");
+      utilisation_ += static_cast<long double>(task.block_ns) / task.period_ns;
+      first_ns_ = std::min(first_ns_, task.deadline_ns);
+    }
+  }
+
   std::optional<Failure> scan() {
-    if (utilisation_ > 1 + kRounding)
-      return locate(Failure{Failure::Kind::utilisation, 0, 0, 0, {}}, kLongest_ns);
+    if (utilisation_ > 1 + kRounding) return Failure{Failure::Kind::utilisation, 0, 0, 0, {}};
     make_ranges();
     for (Range& range : ranges_) {
       if (range.to_ns == kNone_ns && !close_last_range(range)) {
@@ -66,7 +80,7 @@ class Test {
       }
       const int64_t failing_ns = find_excess(range);
       if (steps_ >= kMostSteps) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
-      if (range.excess_ns > 0) return locate(describe(failing_ns), failing_ns);
+      if (range.excess_ns > 0) return describe(failing_ns);
     }
     return std::nullopt;
   }
@@ -74,8 +88,7 @@ class Test {
   void make_ranges() {
     std::vector<int64_t> borders;
     for (const Demand& task : tasks_) {
-      borders.push_back(task.deadline_ns);  // responses count from here
-      borders.push_back(task.deadline_ns + options_.release_latency_ns);  // blocking drops here
+      borders.push_back(task.deadline_ns);  // responses count from here, and blocking drops
     }
     std::sort(borders.begin(), borders.end());
     borders.erase(std::unique(borders.begin(), borders.end()), borders.end());
@@ -94,7 +107,7 @@ class Test {
       line_ns += static_cast<long double>(task.block_ns) * (task.period_ns - task.deadline_ns) /
                  task.period_ns;
     }
-    const int64_t seen_ns = excess(range.from_ns);
+    const int64_t seen_ns = std::max(excess(range.from_ns), uninteresting_ns_);
     range.excess_ns = seen_ns;
     const long double spare = 1 - utilisation_ - kRounding;
     if (spare > kRounding) {
@@ -125,6 +138,7 @@ class Test {
   // Sets range.excess_ns; returns the t where it is reached.
   int64_t find_excess(Range& range) {
     int64_t at_ns = range.from_ns;
+    range.excess_ns = std::max(range.excess_ns, uninteresting_ns_);
     int64_t t = last_point_before(range.to_ns);
     while (t >= range.from_ns && ++steps_ < kMostSteps) {
       const int64_t here = excess(t);
@@ -153,9 +167,7 @@ class Test {
   int64_t blocking(int64_t t) const {
     int64_t longest = options_.best_effort_block_ns;
     for (const Demand& task : tasks_) {
-      if (task.deadline_ns + options_.release_latency_ns > t) {
-        longest = std::max(longest, task.block_ns);
-      }
+      if (task.deadline_ns > t) longest = std::max(longest, task.block_ns);
     }
     return longest;
   }
@@ -195,7 +207,7 @@ class Test {
       if (t >= task.deadline_ns && (t - task.deadline_ns) % task.period_ns == 0) {
         failure.missing_task = i;
       }
-      if (task.deadline_ns + options_.release_latency_ns > t && task.block_ns > longest) {
+      if (task.deadline_ns > t && task.block_ns > longest) {
         longest = task.block_ns;
         failure.blocking_task = i;
       }
@@ -231,6 +243,8 @@ class Test {
   std::vector<Range> ranges_;  // ascending
   long double utilisation_ = 0;
   int64_t first_ns_ = kLongest_ns;
+  // Excess up to here need not be told apart: jumps go further.
+  int64_t uninteresting_ns_ = kNone_ns;
   int64_t steps_ = 0;
 };
 
@@ -238,6 +252,10 @@ class Test {
 
 NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
   return Test(tasks, options).run();
+}
+
+std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
+  return Test(tasks, options).decide();
 }
 
 }  // namespace rtswap::policy

@@ -4,8 +4,12 @@
 // on blocks instead of execution times, in integer ns:
 //
 //   for every t >= min D:   sum_i n_i(t) P_i + B(t) + latency <= t
-//   n_i(t) = max(0, 1 + floor((t - D_i) / T_i)),   B(t) = max{ P_k : D_k + latency > t; best effort
-//   }
+//   n_i(t) = max(0, 1 + floor((t - D_i) / T_i))
+//   B(t)   = max{ P_k : D_k > t; best effort }
+//
+// A release is seen up to `latency` after it counts, so windows are measured from latency before
+// the first release is seen. A job that blocks may then have D_k as short as t - latency; but then
+// no other job of its task is in the window, and n_k(t) has counted it.
 //
 // Blocking is full (P, not P - 1): a release may be seen just after a start of the same tick. It is
 // necessary and sufficient for that clock when latency and best-effort block are 0.
@@ -61,5 +65,9 @@ struct NpEdfResult {
 
 // REQUIRES: the ranges above. An empty set is schedulable.
 NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options);
+
+// The same test for planners, which ask often: some failing instant, not necessarily the first, and
+// no responses. Nothing: schedulable.
+std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options);
 
 }  // namespace rtswap::policy

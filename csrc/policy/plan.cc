@@ -1,67 +1,268 @@
 #include "csrc/policy/plan.h"
 
 #include <algorithm>
-#include <map>
+#include <limits>
 
 namespace rtswap::policy {
 namespace {
 
-struct ArenaUse {
-  uint32_t chunks = 0;
-  uint32_t mutable_chunks = 0;
-  bool resident = false;
-  size_t task = 0;
-};
+constexpr int64_t kForever_ns = std::numeric_limits<int64_t>::max();
 
-std::map<ArenaKey, ArenaUse> arenas_of(const std::vector<TaskModel>& tasks) {
-  std::map<ArenaKey, ArenaUse> arenas;
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    ArenaUse& use = arenas[tasks[i].arena];
-    use.chunks = tasks[i].arena_chunks;
-    use.mutable_chunks = tasks[i].mutable_chunks;
-    use.resident |= tasks[i].resident;
-    use.task = i;
+// Which arena relieves a failing window first.
+enum class Order : uint8_t { most_relief, blocking_first, by_rate };
+constexpr Order kOrders[] = {Order::most_relief, Order::blocking_first, Order::by_rate};
+
+class Planner {
+ public:
+  Planner(const AdmissionInput& input, const std::vector<ArenaUse>& arenas)
+      : input_(input), arenas_(arenas) {
+    for (const ArenaUse& arena : arenas_) {
+      double rate = 0;
+      for (const size_t task : arena.promised) {
+        rate += 1.0 / static_cast<double>(input_.promised[task].period_ns);
+      }
+      rates_.push_back(rate);
+      base_.push_back(arena.resident ? arena.chunks : 0);
+      if (arena.promised.empty()) continue;
+      by_rate_.push_back(rates_.size() - 1);
+    }
+    std::stable_sort(by_rate_.begin(), by_rate_.end(),
+                     [this](size_t a, size_t b) { return rates_[a] > rates_[b]; });
+    chunk_ns_ = load_ns(input_.link, 1);
   }
-  return arenas;
-}
+
+  Prefixes plan() {
+    if (everything_fits()) return named();
+    for (const Order order : kOrders) {
+      restart();
+      if (order == Order::by_rate) fill();
+      const bool passes = relieve_until_it_passes(order);
+      fill();
+      if (passes) break;
+    }
+    return named();
+  }
+
+ private:
+  // --- memory ----------------------------------------------------------------------------------
+
+  bool everything_fits() {
+    uint64_t all = 0;
+    resident_.clear();
+    for (const ArenaUse& arena : arenas_) {
+      const uint32_t most = arena.resident ? arena.chunks : arena.most_resident_chunks;
+      if (most < arena.chunks) return false;
+      all += arena.chunks;
+      resident_.push_back(arena.chunks);
+    }
+    return all <= input_.bank_chunks;
+  }
+
+  void restart() {
+    resident_ = base_;
+    kept_ = 0;
+    for (const uint32_t chunks : resident_) kept_ += chunks;
+    raise_largest();
+  }
+
+  uint32_t missing(size_t arena) const { return arenas_[arena].chunks - resident_[arena]; }
+
+  uint32_t largest_missing_besides(size_t arena) const {
+    uint32_t largest = 0;
+    for (size_t other = 0; other < arenas_.size(); ++other) {
+      if (other != arena) largest = std::max(largest, missing(other));
+    }
+    return largest;
+  }
+
+  // By how much the prefix of `arena` may grow: as far as it is alone the largest to swap in, its
+  // prefix only takes what its job would need anyway.
+  uint32_t room(size_t arena) const {
+    const uint32_t limit = arenas_[arena].most_resident_chunks;
+    if (resident_[arena] >= limit) return 0;
+    const uint32_t others = largest_missing_besides(arena);
+    const uint32_t free_growth = missing(arena) > others ? missing(arena) - others : 0;
+    const uint64_t used = kept_ + std::max(missing(arena), others);
+    const uint64_t left = input_.bank_chunks > used ? input_.bank_chunks - used : 0;
+    return static_cast<uint32_t>(std::min<uint64_t>(limit - resident_[arena], free_growth + left));
+  }
+
+  void raise(size_t arena, uint32_t chunks) {
+    resident_[arena] += chunks;
+    kept_ += chunks;
+  }
+
+  // Free of charge, so always right.
+  void raise_largest() {
+    for (size_t arena = 0; arena < arenas_.size(); ++arena) {
+      const uint32_t others = largest_missing_besides(arena);
+      if (arenas_[arena].promised.empty() || missing(arena) <= others) continue;
+      raise(arena, std::min(missing(arena) - others, room(arena)));
+    }
+  }
+
+  // What is left: where restores are most frequent.
+  void fill() {
+    for (const size_t arena : by_rate_) {
+      raise(arena, room(arena));
+      raise_largest();
+    }
+  }
+
+  // --- the failing window ----------------------------------------------------------------------
+
+  bool relieve_until_it_passes(Order order) {
+    // Each step fills an arena, or clears a window, or ends: far fewer in practice.
+    for (size_t step = 0; step < 64 + 16 * arenas_.size(); ++step) {
+      update_demands();
+      if (unknown_bandwidth_) return false;
+      const auto failure = find_failure(demands_, NpEdfOptions{0, input_.link.overhead_ns});
+      if (!failure) return true;
+      if (!relieve(*failure, order)) return false;
+      raise_largest();
+    }
+    return false;
+  }
+
+  void update_demands() {
+    const Prefixes prefixes = named();
+    const std::vector<Charge> charges = charges_of(input_, arenas_, prefixes, prefixes);
+    demands_.clear();
+    unknown_bandwidth_ = false;
+    for (size_t i = 0; i < input_.promised.size(); ++i) {
+      const TaskModel& task = input_.promised[i];
+      unknown_bandwidth_ |= charges[i].block_ns == kForever_ns;
+      demands_.push_back(Demand{task.period_ns, task.deadline_ns, charges[i].block_ns});
+    }
+    demands_.insert(demands_.end(), input_.leaving.begin(), input_.leaving.end());
+  }
+
+  bool relieve(const Failure& failure, Order order) {
+    if (failure.kind != Failure::Kind::demand) return relieve_load();
+    const int64_t excess_ns = failure.demand_ns - failure.t_ns;
+    if (order == Order::blocking_first && relieve_blocking(failure, excess_ns)) return true;
+    return relieve_demand(failure.t_ns, excess_ns) || relieve_blocking(failure, excess_ns);
+  }
+
+  // Too much work in the long run.
+  bool relieve_load() {
+    for (const size_t arena : by_rate_) {
+      if (const uint32_t chunks = room(arena); chunks > 0) {
+        raise(arena, chunks);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  // The arena that takes most out of the window per chunk, its whole prefix counted: a task that
+  // restores nothing also saves the stray prefetch.
+  bool relieve_demand(int64_t t_ns, int64_t excess_ns) {
+    double best_score = 0;
+    size_t best = arenas_.size();
+    int64_t best_jobs = 0;
+    for (const size_t arena : by_rate_) {
+      int64_t jobs = 0;
+      double relief_ns = 0;
+      for (const size_t i : arenas_[arena].promised) {
+        const TaskModel& task = input_.promised[i];
+        if (t_ns < task.deadline_ns) continue;
+        const int64_t n = 1 + (t_ns - task.deadline_ns) / task.period_ns;
+        jobs += n;
+        const int64_t alone_ns = block_ns(input_.link, task.wcet_ns, 0, 0);
+        relief_ns += static_cast<double>(n) * static_cast<double>(demands_[i].block_ns - alone_ns);
+      }
+      if (jobs == 0 || missing(arena) == 0 || room(arena) == 0) continue;
+      const double score = relief_ns / missing(arena);
+      if (score > best_score) {
+        best_score = score;
+        best = arena;
+        best_jobs = jobs;
+      }
+    }
+    if (best == arenas_.size()) return false;
+    const int64_t per_chunk_ns = std::max<int64_t>(1, best_jobs * chunk_ns_);
+    const int64_t wanted = excess_ns / per_chunk_ns + 1;
+    raise(best, static_cast<uint32_t>(std::min<int64_t>(wanted, room(best))));
+    return true;
+  }
+
+  // All blocks beyond the window that are too long, by as much as the window needs or memory gives.
+  bool relieve_blocking(const Failure& failure, int64_t excess_ns) {
+    if (!failure.blocking_task) return false;
+    const int64_t goal_ns = demands_[*failure.blocking_task].block_ns - excess_ns;
+    bool relieved = false;
+    for (const size_t arena : by_rate_) {
+      int64_t above_ns = 0;
+      for (const size_t i : arenas_[arena].promised) {
+        const TaskModel& task = input_.promised[i];
+        if (task.deadline_ns <= failure.t_ns) continue;
+        above_ns = std::max(above_ns, demands_[i].block_ns - goal_ns);
+      }
+      if (above_ns <= 0) continue;
+      const int64_t wanted = (above_ns + chunk_ns_ - 1) / std::max<int64_t>(1, chunk_ns_);
+      const auto chunks = static_cast<uint32_t>(std::min<int64_t>(wanted, room(arena)));
+      raise(arena, chunks);
+      relieved |= chunks > 0;
+    }
+    return relieved;
+  }
+
+  Prefixes named() const {
+    Prefixes prefixes;
+    for (size_t arena = 0; arena < arenas_.size(); ++arena) {
+      prefixes[arenas_[arena].key] = resident_[arena];
+    }
+    return prefixes;
+  }
+
+  const AdmissionInput& input_;
+  const std::vector<ArenaUse>& arenas_;
+  std::vector<double> rates_;    // releases per ns, by arena
+  std::vector<size_t> by_rate_;  // arenas of promised tasks, highest rate first
+  std::vector<uint32_t> base_;
+  std::vector<uint32_t> resident_;
+  uint64_t kept_ = 0;
+  std::vector<Demand> demands_;
+  bool unknown_bandwidth_ = false;
+  int64_t chunk_ns_ = 0;
+};
 
 }  // namespace
 
-Plan make_plan(const std::vector<TaskModel>& tasks, uint32_t bank_chunks) {
-  const auto arenas = arenas_of(tasks);
+Plan make_plan(const AdmissionInput& input) {
+  const std::vector<ArenaUse> arenas = arenas_of(input);
   Plan plan;
-  Shortage need{0, 0, bank_chunks, 0};
-  uint64_t all_chunks = 0;
-  uint64_t swapped_mutable = 0;
-  for (const auto& [key, arena] : arenas) {
-    all_chunks += arena.chunks;
-    if (arena.resident) {
-      need.reserved_chunks += arena.chunks;
-      if (need.largest_chunks == 0) need.largest_task = arena.task;
-      continue;
-    }
-    swapped_mutable += arena.mutable_chunks;
-    if (arena.chunks > need.largest_chunks) {
-      need.largest_chunks = arena.chunks;
-      need.largest_task = arena.task;
-    }
-  }
-  plan.everything_fits = all_chunks <= bank_chunks;
-  if (!plan.everything_fits && need.reserved_chunks + need.largest_chunks > bank_chunks) {
-    plan.shortage = need;
-  }
-  for (const TaskModel& task : tasks) {
-    const ArenaUse& arena = arenas.at(task.arena);
-    Placement placement;
-    placement.reserved = plan.everything_fits || arena.resident;
-    if (!placement.reserved) {
-      placement.missing_chunks = arena.chunks;
-      const uint64_t others = swapped_mutable - arena.mutable_chunks;
-      placement.write_back_chunks = static_cast<uint32_t>(std::min<uint64_t>(others, arena.chunks));
-    }
-    plan.placements.push_back(placement);
-  }
+  plan.shortage = shortage_of(arenas, input.bank_chunks);
+  if (!plan.shortage) plan.prefixes = Planner(input, arenas).plan();
   return plan;
+}
+
+std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
+                               const Prefixes& planned, const Prefixes& guaranteed) {
+  // Mutable chunks may lie anywhere in an arena, so all that can be evicted may be mutable.
+  const auto exposed = [&](const ArenaUse& arena) {
+    return std::min(arena.mutable_chunks, arena.chunks - prefix_of(planned, arena.key));
+  };
+  uint64_t all_exposed = 0;
+  for (const ArenaUse& arena : arenas) all_exposed += exposed(arena);
+  std::vector<Charge> charges(input.promised.size() + input.best_effort.size());
+  for (const ArenaUse& arena : arenas) {
+    Charge charge;
+    charge.missing_chunks = arena.chunks - prefix_of(guaranteed, arena.key);
+    charge.write_back_chunks = static_cast<uint32_t>(
+        std::min<uint64_t>(all_exposed - exposed(arena), charge.missing_chunks));
+    const auto fill_in = [&](const TaskModel& task, Charge& to) {
+      to = charge;
+      to.block_ns =
+          block_ns(input.link, task.wcet_ns, charge.missing_chunks, charge.write_back_chunks);
+    };
+    for (const size_t i : arena.promised) fill_in(input.promised[i], charges[i]);
+    for (const size_t i : arena.best_effort) {
+      fill_in(input.best_effort[i], charges[input.promised.size() + i]);
+    }
+  }
+  return charges;
 }
 
 }  // namespace rtswap::policy

@@ -1,42 +1,38 @@
-// Which memory is reserved and which is swapped: the memory condition, in whole chunks.
+// The planner: how much of each arena stays resident, so that the set passes the test.
 //
-// Two forms now: if everything fits the bank, everything is reserved; otherwise the tasks that
-// asked for it (`resident`) are reserved whole and every other job restores up to its whole arena.
-// Pure; any thread.
+// A job restores at most what is not in the prefix, so every chunk of prefix shortens the blocks of
+// the arena's tasks. First what is free (the one largest arena: its prefix makes room for itself),
+// then, as long as the test fails, the arena whose memory relieves the failing window most per
+// chunk, then what is left over by rate. The test is the judge at every step, so what a plan
+// promises never rests on the choice; a better choice could only accept more sets.
+//
+// Pure, deterministic; any thread.
 #pragma once
 
-#include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
-#include "csrc/policy/task_model.h"
+#include "csrc/policy/memory.h"
+#include "csrc/policy/task_set.h"
 
 namespace rtswap::policy {
 
-// How one task's memory is kept.
-struct Placement {
-  bool reserved = false;           // its arena is never a victim
+struct Plan {
+  Prefixes prefixes;                 // every arena; fits() holds
+  std::optional<Shortage> shortage;  // set: no prefixes fit, `prefixes` is empty
+};
+
+// The best that was found. It need not pass the test: whoever promises something tests the plan.
+Plan make_plan(const AdmissionInput& input);
+
+// Blocks of the tasks of `input.promised`, then of `input.best_effort`, when each arena keeps
+// `guaranteed` and its chunks beyond `planned` may be taken.
+// REQUIRES: guaranteed <= planned <= the arena's size.
+struct Charge {
   uint32_t missing_chunks = 0;     // most that one job may have to restore
   uint32_t write_back_chunks = 0;  // most mutable chunks that its victims copy out
+  int64_t block_ns = 0;            // INT64_MAX: a restore of unknown speed
 };
-
-// Why the memory condition fails.
-struct Shortage {
-  uint64_t reserved_chunks = 0;  // of arenas that must stay
-  uint64_t largest_chunks = 0;   // the largest arena that must be swapped in beside them
-  uint64_t bank_chunks = 0;
-  size_t largest_task = 0;  // index of a task of that arena; of a reserved one if all are reserved
-};
-
-struct Plan {
-  std::vector<Placement> placements;  // one per task, same order
-  bool everything_fits = false;
-  std::optional<Shortage> shortage;  // set: the condition fails, placements are not to be used
-};
-
-// `tasks`: all that may get memory (best effort too). An arena counts once, and is reserved if one
-// of its tasks asks for it.
-Plan make_plan(const std::vector<TaskModel>& tasks, uint32_t bank_chunks);
+std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
+                               const Prefixes& planned, const Prefixes& guaranteed);
 
 }  // namespace rtswap::policy

@@ -21,6 +21,9 @@ struct TaskModel {
   uint32_t arena_chunks = 0;
   uint32_t mutable_chunks = 0;  // of these, copied out when they are evicted
   bool resident = false;        // the user wants it never evicted
+  // The planner keeps no more of the arena resident than this (unless `resident` asks for it): what
+  // a promise in force may not count on yet, it may not plan with.
+  uint32_t most_resident_chunks = UINT32_MAX;
 };
 
 // The worst the memory path does. All copies of one device share one link.

@@ -45,6 +45,7 @@ void Checker::revoked(protocol::SessionId session, const protocol::Revoke& revok
   if (it != running_.end() && it->second == revoke.arena && excused_.count(session) == 0) {
     violation("memory of the running job was revoked: " + name(owner));
   }
+  if (dead_.count(session) != 0) return;
   if (revoke.keep_chunks >= held_[owner].size() && failed_.count(owner) == 0) {
     violation("a revoke that asks for nothing: " + name(owner));
   }
@@ -79,6 +80,7 @@ void Checker::gave_up(protocol::SessionId session, protocol::ArenaId arena,
 }
 
 void Checker::died(protocol::SessionId session) {
+  dead_.insert(session);
   for (auto it = held_.begin(); it != held_.end();) {
     if (it->first.first != session) {
       ++it;

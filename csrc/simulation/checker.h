@@ -48,6 +48,7 @@ class Checker {
   std::map<Owner, std::vector<protocol::ChunkId>> held_;  // by position
   std::map<protocol::SessionId, protocol::ArenaId> running_;
   std::set<protocol::SessionId> excused_;
+  std::set<protocol::SessionId> dead_;  // the arbiter may not have heard of it yet
   std::set<Owner>
       failed_;  // their failures may cross messages of the arbiter: positions may be off
   std::vector<std::string> violations_;

@@ -7,9 +7,6 @@ namespace {
 
 constexpr protocol::ArenaId kArena = 1;
 constexpr protocol::TaskId kTask = 1;
-constexpr int64_t kRestartDelay_ns = 50'000'000;
-constexpr int64_t kReconnectDelay_ns = 20'000'000;
-constexpr int64_t kDeathNotice_ns = 100'000;  // from a process's end to the event
 // Of the cost of one chunk: the part that its victim's unmapping takes.
 constexpr int64_t kUnmapShare = 4;
 
@@ -18,6 +15,9 @@ constexpr int64_t kUnmapShare = 4;
 Client::Client(World& world, const SimTask& task, int64_t pid)
     : world_(world), task_(task), pid_(pid) {
   report_.name = task.name;
+  if (task.pause_ns > 0) later(task.pause_ns, &Client::stop_to_pause);
+  if (task.resume_ns > 0) later(task.resume_ns, &Client::resume);
+  if (task.leave_ns > 0) later(task.leave_ns, &Client::stop_to_leave);
 }
 
 // Runs `method` at that time unless the process has ended by then; a frozen process does it when it
@@ -97,7 +97,13 @@ void Client::open(const protocol::Welcome&) {
   open_task.late = task_.late_run ? protocol::LatePolicy::run : protocol::LatePolicy::drop;
   open_task.on_refusal =
       task_.best_effort_if_refused ? protocol::OnRefusal::best_effort : protocol::OnRefusal::refuse;
+  requests_ = 1;
   send(open_task);
+}
+
+void Client::note_promise(const protocol::Verdict& verdict) {
+  const bool admitted = verdict.state == protocol::TaskState::admitted;
+  bounds_.push_back({world_.timeline.now_ns(), admitted ? verdict.response_bound_ns : 0});
 }
 
 void Client::on(const protocol::Verdict& message) {
@@ -106,7 +112,7 @@ void Client::on(const protocol::Verdict& message) {
   const bool runs = message.state == protocol::TaskState::admitted ||
                     message.state == protocol::TaskState::best_effort ||
                     message.state == protocol::TaskState::warming;
-  if (!runs || releasing_) return;
+  if (!runs || releasing_ || wish_ != Wish::run || message.requests_answered < requests_) return;
   releasing_ = true;
   schedule_release(world_.config.first_release_ns + task_.offset_ns);
 }
@@ -118,12 +124,16 @@ void Client::schedule_release(int64_t earliest_ns) {
     next_ns = std::max(next_ns,
                        last_release_ns_ + spacing_ns + world_.random.between(0, task_.jitter_ns));
   }
-  later(std::max(next_ns, world_.timeline.now_ns()), &Client::release_next);
+  next_release_ns_ = std::max(next_ns, world_.timeline.now_ns());
+  later(next_release_ns_, &Client::release_next);
 }
 
 void Client::release_next() {
   const int64_t now_ns = world_.timeline.now_ns();
-  if (now_ns > world_.config.horizon_ns) return;
+  // A pause may have left an earlier plan behind; a frozen process comes late.
+  if (now_ns < next_release_ns_ || next_release_ns_ == last_planned_ns_) return;
+  if (now_ns > world_.config.horizon_ns || wish_ != Wish::run || !releasing_) return;
+  last_planned_ns_ = next_release_ns_;
   last_release_ns_ = now_ns;
   if (connected_ && welcomed_) {
     const int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
@@ -156,7 +166,10 @@ void Client::on(const protocol::Run& message) {
   try_start();
 }
 
-void Client::on(const protocol::Dropped& message) { report_.dropped += jobs_.erase(message.job); }
+void Client::on(const protocol::Dropped& message) {
+  report_.dropped += jobs_.erase(message.job);
+  stop_when_done();
+}
 
 void Client::work() {
   if (busy_ || commands_.empty()) return;
@@ -249,100 +262,22 @@ void Client::end_job() {
   const int64_t now_ns = world_.timeline.now_ns();
   const PendingJob job = jobs_.at(*running_);
   world_.checker.ended(session_);
-  responses_.push_back(now_ns - job.release_ns);
+  const int64_t response_ns = now_ns - job.release_ns;
+  responses_.push_back(response_ns);
+  int64_t at_release_ns = 0;
+  int64_t largest_ns = 0;
+  for (const Bound& bound : bounds_) {
+    if (bound.from_ns <= job.release_ns) at_release_ns = largest_ns = bound.bound_ns;
+    largest_ns = std::max(largest_ns, bound.bound_ns);
+  }
+  report_.above_bound += at_release_ns > 0 && response_ns > largest_ns;
   ++(now_ns <= job.deadline_ns ? report_.met : report_.missed);
   report_.last_completion_ns = now_ns;
   send(protocol::JobDone{*running_, execution_ns_});
   jobs_.erase(*running_);
   running_.reset();
   try_start();
-}
-
-void Client::fail_waiting_jobs() {
-  for (auto it = jobs_.begin(); it != jobs_.end();) {
-    if (running_ && it->first == *running_) {
-      ++it;
-      continue;
-    }
-    ++report_.dropped;
-    it = jobs_.erase(it);
-  }
-}
-
-// --- faults ------------------------------------------------------------------------------------
-
-void Client::crash() {
-  if (!alive_) return;
-  running_.reset();
-  fail_waiting_jobs();
-  const protocol::SessionId session = session_;
-  world_.checker.died(session);
-  ++life_;
-  alive_ = connected_ = welcomed_ = releasing_ = busy_ = false;
-  frozen_until_ns_ = 0;
-  session_ = 0;
-  resumed_ = 0;
-  mapped_.clear();
-  commands_.clear();
-  World& world = world_;
-  world.timeline.at(world.timeline.now_ns() + kDeathNotice_ns,
-                    [&world, session] { world.post(arbiter::SessionDied{session}); });
-  later(world_.timeline.now_ns() + kRestartDelay_ns, &Client::restart);
-}
-
-void Client::restart() {
-  if (!alive_) start();
-}
-
-void Client::disconnect() {
-  if (!healthy()) return;
-  connected_ = welcomed_ = false;
-  fail_waiting_jobs();
-  world_.post(arbiter::SessionDisconnected{session_});
-  later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
-}
-
-// Comes back when its job has ended and its queued work is done.
-void Client::reconnect() {
-  if (connected_) return;
-  if (running_ || busy_ || !commands_.empty()) {
-    later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
-    return;
-  }
-  resumed_ = session_;
-  start();
-}
-
-void Client::hang(int64_t duration_ns) {
-  if (!alive_) return;
-  frozen_until_ns_ = std::max(frozen_until_ns_, world_.timeline.now_ns() + duration_ns);
-  world_.checker.excuse(session_);
-}
-
-void Client::lie() {
-  if (!healthy()) return;
-  switch (world_.random.between(0, 6)) {
-    case 0:
-      return send(protocol::Restored{kArena, task_.arena_chunks + 7});
-    case 1:
-      return send(protocol::Evicted{kArena, task_.arena_chunks + 1, 0});
-    case 2:
-      return send(protocol::JobDone{last_job_ + 1000, 1});
-    case 3:
-      return send(protocol::Release{last_job_ + 1000, kTask + 77, 0, 0});
-    case 4:
-      return send(protocol::OpenArena{kArena, 0, 1, 2});
-    case 5:
-      return send(protocol::CloseArena{kArena});
-    default:
-      return send(protocol::Hello{});
-  }
-}
-
-void Client::closed(protocol::SessionId session) {
-  if (session != session_) return;
-  // What a process does about it is its own affair; this one ends.
-  crash();
+  stop_when_done();
 }
 
 SimTaskReport Client::report() const {

@@ -20,10 +20,13 @@ class Client {
 
   void start();
   void receive(protocol::SessionId session, const protocol::ArbiterMessage& message);
+  // The arbiter sends a verdict now; the client will hear of it.
+  void note_promise(const protocol::Verdict& verdict);
   // The arbiter ended the session.
   void closed(protocol::SessionId session);
 
   bool owns(protocol::SessionId session) const { return session == session_; }
+  int64_t join_ns() const { return task_.join_ns; }
   bool healthy() const { return alive_ && connected_ && welcomed_; }
 
   // --- faults: each is harmless when it does not apply ------------------------------------------
@@ -75,6 +78,11 @@ class Client {
   void restore_failed();
   void try_start();
   void end_job();
+  void stop_to_pause();
+  void stop_to_leave();
+  void stop_when_done();
+  void resume();
+  void end();
   void reconnect();
   void restart();
   void fail_waiting_jobs();
@@ -104,6 +112,16 @@ class Client {
   protocol::JobId last_job_ = 0;
   bool releasing_ = false;
   int64_t last_release_ns_ = -1;
+  int64_t next_release_ns_ = 0;
+  int64_t last_planned_ns_ = -1;  // the plan carried out last
+  enum class Wish : uint8_t { run, pause, leave };
+  Wish wish_ = Wish::run;
+  uint32_t requests_ = 0;  // about the task, in this session
+  struct Bound {
+    int64_t from_ns = 0;
+    int64_t bound_ns = 0;  // 0: nothing is promised
+  };
+  std::vector<Bound> bounds_;
 
   SimTaskReport report_;
   std::vector<int64_t> responses_;

@@ -42,7 +42,9 @@ class Simulation {
   }
 
   SimReport run() {
-    for (auto& client : clients_) client->start();
+    for (auto& client : clients_) {
+      world_.timeline.at(client->join_ns(), [&client] { client->start(); });
+    }
     schedule_faults();
     const int64_t end_ns = world_.config.horizon_ns + kDrain_ns;
     try {
@@ -75,6 +77,8 @@ class Simulation {
       world_.checker.revoked(send.session, *revoke);
     }
     for (auto& client : clients_) {
+      const auto* verdict = std::get_if<protocol::Verdict>(&send.message);
+      if (verdict != nullptr && client->owns(send.session)) client->note_promise(*verdict);
       if (client->owns(send.session)) client->receive(send.session, send.message);
     }
   }

@@ -24,6 +24,10 @@ struct SimTask {
   int64_t spacing_ns = 0;  // of releases; 0: the period
   int64_t jitter_ns = 0;   // each release comes up to this much later than the spacing asks
   int64_t offset_ns = 0;   // of the first release, from SimConfig::first_release_ns
+  int64_t join_ns = 0;     // the process starts
+  int64_t pause_ns = 0;    // the task is paused once no job of it is left; 0: never
+  int64_t resume_ns = 0;   // and asks to resume
+  int64_t leave_ns = 0;  // the task is closed once no job of it is left, the process ends; 0: never
   uint32_t arena_chunks = 0;
   uint32_t mutable_chunks = 0;  // at the tail
   bool resident = false;
@@ -66,6 +70,8 @@ struct SimTaskReport {
   // From nominal release to completion on the device, of jobs that ran. 0: none.
   int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
   int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was
+  // Jobs released under a promise that took longer than every bound in force from release to end.
+  uint64_t above_bound = 0;
   int64_t last_completion_ns = 0;
   uint64_t restored_bytes = 0, evicted_bytes = 0;
 };

@@ -14,7 +14,13 @@ constexpr int64_t kMs = 1'000'000;
 
 TaskModel task(const char* name, int64_t period_ms, int64_t wcet_ms, ArenaKey arena,
                uint32_t chunks) {
-  return {name, period_ms * kMs, period_ms * kMs, wcet_ms * kMs, arena, chunks, 0, false};
+  TaskModel model;
+  model.name = name;
+  model.period_ns = model.deadline_ns = period_ms * kMs;
+  model.wcet_ns = wcet_ms * kMs;
+  model.arena = arena;
+  model.arena_chunks = chunks;
+  return model;
 }
 
 // 10 ms a chunk.
@@ -32,15 +38,15 @@ AdmissionInput input(std::vector<TaskModel> tasks, uint32_t bank_chunks) {
 TEST_CASE("a block is execution alone when nothing is ever evicted") {
   const Decision decision = admit(input({task("a", 100, 10, 1, 4), task("b", 100, 10, 2, 4)}, 8));
   REQUIRE(decision.admitted);
-  CHECK(decision.promises[0].reserved);
+  CHECK(decision.promises[0].resident_chunks == 4);
   CHECK(decision.promises[0].block_ns == 10 * kMs);
   CHECK(decision.promises[1].response_ns == 20 * kMs);
 }
 
 TEST_CASE("a swapped job pays its load and one stray prefetch") {
-  const Decision decision = admit(input({task("a", 500, 10, 1, 4), task("b", 500, 10, 2, 4)}, 7));
+  const Decision decision = admit(input({task("a", 500, 10, 1, 4), task("b", 500, 10, 2, 4)}, 4));
   REQUIRE(decision.admitted);
-  CHECK_FALSE(decision.promises[0].reserved);
+  CHECK(decision.promises[0].resident_chunks == 0);
   CHECK(decision.promises[0].missing_chunks == 4);
   CHECK(decision.promises[0].block_ns == (10 + 40 + 10) * kMs);
 }
@@ -48,11 +54,11 @@ TEST_CASE("a swapped job pays its load and one stray prefetch") {
 TEST_CASE("an arena that two tasks share counts once") {
   const Decision decision = admit(input({task("a", 100, 10, 1, 6), task("b", 100, 10, 1, 6)}, 8));
   REQUIRE(decision.admitted);
-  CHECK(decision.promises[1].reserved);
+  CHECK(decision.promises[1].missing_chunks == 0);
 }
 
 TEST_CASE("mutable victims are written back on the job's time") {
-  AdmissionInput in = input({task("a", 500, 10, 1, 4), task("b", 500, 10, 2, 4)}, 7);
+  AdmissionInput in = input({task("a", 500, 10, 1, 4), task("b", 500, 10, 2, 4)}, 4);
   in.promised[1].mutable_chunks = 2;
   const Decision decision = admit(in);
   REQUIRE(decision.admitted);
@@ -105,14 +111,19 @@ TEST_CASE("a refusal names who misses, who blocks, and a change that is then acc
   CHECK_FALSE(admit(in).admitted);
 }
 
-TEST_CASE("a refusal that memory would cure says so") {
-  // Swapped, "big" blocks for 10 + 80 + 10 ms; resident, for 10.
-  AdmissionInput in = input({task("big", 1000, 10, 1, 8), task("fast", 60, 5, 2, 2)}, 9);
+TEST_CASE("a refusal that memory would cure names the smallest bank that does") {
+  // "fast" has 60 ms: 5 of its own, 10 of restore and 10 of stray prefetch for each chunk of "big"
+  // that is missing.
+  AdmissionInput in = input({task("big", 1000, 10, 1, 8), task("fast", 60, 5, 2, 2)}, 8);
+  in.link.chunk_bytes = 1 << 20;
+  in.link.restore_bytes_per_s = 100ull << 20;
+  while (!admit(in).admitted) ++in.bank_chunks;
+  const std::string enough = std::to_string(in.bank_chunks) + " MiB";
+  in.bank_chunks = 8;
   const Decision decision = admit(in);
   REQUIRE_FALSE(decision.admitted);
-  CHECK_THAT(decision.reason, contains("a bank of"));
-  in.bank_chunks = 10;
-  CHECK(admit(in).admitted);
+  CHECK_THAT(decision.reason, contains("a bank of " + enough + " (now 8 MiB)"));
+  CHECK_THAT(decision.reason, contains(decision.refusal.change));
 }
 
 TEST_CASE("best-effort blocks join the promise only as far as it holds") {

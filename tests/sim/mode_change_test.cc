@@ -1,0 +1,61 @@
+// Tasks that come, pause, come back and leave while others keep their promises: no miss, no job
+// dropped, no response above the bounds in force while it ran.
+#include <algorithm>
+
+#include "csrc/simulation/simulation.h"
+#include "tests/catch.h"
+#include "tests/sim/task_sets.h"
+
+namespace rtswap::simulation {
+namespace {
+
+constexpr int64_t kMs = test::kMs;
+
+// Half of the tasks come late, leave early, or pause.
+void come_and_go(Random& random, const SimConfig& config, std::vector<SimTask>& tasks) {
+  const auto instant = [&] { return random.between(1, config.horizon_ns / kMs) * kMs; };
+  for (SimTask& task : tasks) {
+    if (random.between(0, 1) == 0) task.join_ns = instant();
+    if (random.between(0, 2) == 0) task.leave_ns = instant();
+    if (random.between(0, 1) == 0) {
+      task.pause_ns = instant();
+      task.resume_ns = task.pause_ns + random.between(1, 300) * kMs;
+    }
+  }
+}
+
+TEST_CASE("promises hold while tasks join, pause and leave") {
+  uint64_t jobs = 0;
+  uint64_t swapped_bytes = 0;
+  int admitted_late = 0;
+  for (uint64_t seed = 1; seed <= 4000; ++seed) {
+    Random random(seed * 13);
+    SimConfig config = test::random_config(random, seed);
+    config.first_release_ns = 0;
+    config.horizon_ns = 2'000 * kMs;
+    std::vector<SimTask> tasks = test::random_tasks(random, config);
+    come_and_go(random, config, tasks);
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    if (!report.violations.empty()) FAIL(report.violations.front());
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const SimTaskReport& task = report.tasks[i];
+      // A promise that is never given up: the task was admitted, or refused, from its first answer.
+      if (task.response_bound_ns == 0 || tasks[i].best_effort_if_refused) continue;
+      INFO(task.name << ": response " << task.response_max_ns << " bound "
+                     << task.response_bound_ns);
+      REQUIRE(task.missed == 0);
+      REQUIRE(task.dropped == 0);
+      REQUIRE(task.above_bound == 0);
+      jobs += task.met;
+      swapped_bytes += task.evicted_bytes;
+      admitted_late += tasks[i].join_ns > 0;
+    }
+  }
+  CHECK(jobs > 20000);
+  CHECK(admitted_late > 1000);
+  CHECK(swapped_bytes > 0);
+}
+
+}  // namespace
+}  // namespace rtswap::simulation

@@ -1,0 +1,171 @@
+// The plan in force: what is protected, and when changes of the set count.
+#include "tests/catch.h"
+#include "tests/unit/arbiter/harness.h"
+
+namespace rtswap::arbiter::test {
+namespace {
+
+using protocol::TaskState;
+using protocol::Timing;
+
+constexpr Timing kSlow{1000 * kMs, 1000 * kMs, 10 * kMs};
+
+// What a client does: evicts to what it was asked to keep.
+void obey_revokes(Harness& h, SessionId session) {
+  if (const auto revoke = h.last<protocol::Revoke>(session)) {
+    h.from(session, protocol::Evicted{1, revoke->keep_chunks, 0});
+  }
+}
+
+TaskState state_of(const Harness& h, SessionId session) {
+  for (const auto& task : h.arbiter.snapshot().tasks) {
+    if (task.session == session) return task.state;
+  }
+  return TaskState::refused;
+}
+
+TEST_CASE("a victim keeps the prefix that the plan gives it") {
+  Harness h(one_device(8));
+  h.open(1, 6, kSlow);
+  h.open(2, 5, kSlow);
+  // 3 and 2 chunks: each job then swaps three.
+  h.land_everything({1, 2});
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  REQUIRE(h.last<protocol::Revoke>(1));
+  CHECK(h.last<protocol::Revoke>(1)->keep_chunks == 3);
+  obey_revokes(h, 1);
+  h.land(2);
+  h.from(2, protocol::JobDone{1, kMs});
+  h.release(1, 1, h.now_ns + 1000 * kMs);
+  REQUIRE(h.last<protocol::Revoke>(2));
+  CHECK(h.last<protocol::Revoke>(2)->keep_chunks == 2);
+}
+
+TEST_CASE("a prefix that is not there is restored in the background, at the cost of the rest") {
+  Harness h(one_device(8));
+  h.open(1, 8, kSlow);
+  h.land_everything({1});
+  h.from(1, protocol::CloseTask{1});  // its arena stays, and all it holds
+  REQUIRE(h.free_chunks() == 0);
+  h.open(2, 5, kSlow);
+  REQUIRE(h.last<protocol::Revoke>(1));  // and no job has been released
+  obey_revokes(h, 1);
+  REQUIRE(h.last<protocol::Grant>(2));
+  CHECK(h.last<protocol::Grant>(2)->first_position == 0);
+}
+
+TEST_CASE("a task is admitted once the memory that its deadline needs has landed") {
+  Harness h(one_device(8));
+  // Restoring 4 chunks takes 13 ms, executing 10: with a deadline of 20 ms it must be there.
+  h.open(1, 4, Timing{100 * kMs, 20 * kMs, 10 * kMs});
+  CHECK_FALSE(h.last<protocol::Verdict>(1));
+  CHECK(state_of(h, 1) == TaskState::loading);
+  h.land_everything({1});
+  REQUIRE(h.last<protocol::Verdict>(1));
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::admitted);
+  CHECK(h.last<protocol::Verdict>(1)->response_bound_ns < 20 * kMs);
+}
+
+TEST_CASE("a job released before the promise begins counts from there") {
+  Harness h(one_device(8));
+  h.open(1, 4, Timing{100 * kMs, 20 * kMs, 10 * kMs});
+  h.release(1, 1, h.now_ns + 20 * kMs);
+  h.pass(50 * kMs);
+  CHECK(h.all<protocol::Run>(1).empty());
+  CHECK(h.all<protocol::Dropped>(1).empty());
+  h.land_everything({1});
+  CHECK(h.all<protocol::Run>(1).size() == 1);
+  h.pass(15 * kMs);
+  h.from(1, protocol::JobDone{1, 10 * kMs});
+  CHECK(h.arbiter.snapshot().tasks[0].met == 1);
+}
+
+TEST_CASE("a task that needs no prefix is admitted at once, and its bound shrinks as one lands") {
+  Harness h(one_device(8));
+  h.open(1, 4, kSlow);
+  REQUIRE(h.last<protocol::Verdict>(1));
+  const auto at_first = h.last<protocol::Verdict>(1)->response_bound_ns;
+  h.land_everything({1});
+  CHECK(h.last<protocol::Verdict>(1)->response_bound_ns < at_first);
+}
+
+// Twenty tasks of 1 ms in 40; "left" takes 8.2 in 10, "joins" 16.2 in 20. With either the set
+// passes; in one window both are too much.
+struct Crowd {
+  Crowd() : h(one_device(32)) {
+    for (SessionId session = 1; session <= 20; ++session) {
+      h.open(session, 1, Timing{40 * kMs, 40 * kMs, kMs * 8 / 10});
+      sessions.push_back(session);
+    }
+    h.open(kLeaves, 1, Timing{20 * kMs, 10 * kMs, 8 * kMs});
+    sessions.push_back(kLeaves);
+    h.land_everything(sessions);
+    for (const SessionId session : sessions) {
+      REQUIRE(state_of(h, session) == TaskState::admitted);
+    }
+    for (SessionId session = 1; session <= 20; ++session) {
+      h.release(session, 1, h.now_ns + 40 * kMs);
+    }
+    h.release(kLeaves, 1, h.now_ns + 10 * kMs);
+    h.from(1, protocol::JobDone{1, kMs});  // it was first, alone
+    h.pass(8 * kMs);
+    h.from(kLeaves, protocol::JobDone{1, 8 * kMs});
+  }
+  void finish_others() {
+    for (SessionId session = 2; session <= 20; ++session) {
+      h.from(session, protocol::JobDone{1, kMs});
+    }
+  }
+
+  static constexpr SessionId kLeaves = 30;
+  static constexpr SessionId kJoins = 31;
+  std::vector<SessionId> sessions;
+  Harness h;
+};
+
+TEST_CASE("what a task did before it left counts until the device is idle") {
+  Crowd crowd;
+  Harness& h = crowd.h;
+  h.from(Crowd::kLeaves, protocol::CloseTask{1});
+  h.open(Crowd::kJoins, 1, Timing{40 * kMs, 20 * kMs, 16 * kMs});
+  h.land_everything({Crowd::kJoins});
+  CHECK(state_of(h, Crowd::kJoins) == TaskState::loading);
+  crowd.finish_others();
+  CHECK(state_of(h, Crowd::kJoins) == TaskState::admitted);
+}
+
+TEST_CASE("a task that pauses and comes back counts once") {
+  Crowd crowd;
+  Harness& h = crowd.h;
+  h.from(Crowd::kLeaves, protocol::PauseTask{1});
+  h.from(Crowd::kLeaves, protocol::ResumeTask{1});
+  CHECK(state_of(h, Crowd::kLeaves) == TaskState::admitted);
+}
+
+TEST_CASE("a new timing waits for an idle device, the old one holds until then") {
+  Crowd crowd;
+  Harness& h = crowd.h;
+  h.effects.clear();
+  h.from(Crowd::kLeaves, protocol::UpdateTask{1, Timing{40 * kMs, 20 * kMs, 16 * kMs}});
+  CHECK(h.all<protocol::Verdict>(Crowd::kLeaves).empty());
+  crowd.finish_others();
+  REQUIRE(h.last<protocol::Verdict>(Crowd::kLeaves));
+  CHECK(h.last<protocol::Verdict>(Crowd::kLeaves)->timing.period_ns == 40 * kMs);
+  CHECK_FALSE(h.last<protocol::Verdict>(Crowd::kLeaves)->request_refused);
+}
+
+TEST_CASE("best-effort work that runs now is let end before a promise it could break begins") {
+  Harness h(one_device(8));
+  h.open(1, 1, Timing{0, 0, 500 * kMs});
+  h.land_everything({1});
+  h.release(1, 1, protocol::kNoDeadline_ns);
+  REQUIRE(h.last<protocol::Run>(1));
+  h.open(2, 1, Timing{100 * kMs, 100 * kMs, 10 * kMs});
+  h.land_everything({2});
+  CHECK(state_of(h, 2) == TaskState::loading);
+  h.from(1, protocol::JobDone{1, 500 * kMs});
+  CHECK(state_of(h, 2) == TaskState::admitted);
+}
+
+}  // namespace
+}  // namespace rtswap::arbiter::test
