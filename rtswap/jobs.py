@@ -70,13 +70,11 @@ class Job:
         timeout: float | None,
         *,
         exclusive: bool = False,
-        closing: bool = False,
     ) -> None:
         self._task = task
         self._release_ns = release_ns
         self._limit_ns = limit_ns(timeout)
         self._exclusive = exclusive
-        self._closing = closing  # tensors that escaped are no reason not to close
         self._native: _core.Job | None = None
         self._entered = False
         self._started = False
@@ -214,8 +212,11 @@ class Job:
             raise InvalidArgument("A job is used once. Make a new one with task.job().")
         self._entered = True
         native_task = self._task._native_open()
-        if not self._closing:
-            self._task._arena.check()
+        if native_task.verdict()["state"] == "paused":
+            raise JobDropped(
+                f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
+            )
+        self._task._arena.check()
         native = native_task.release(self._release_ns, self._exclusive)
         self._native = native
         return native

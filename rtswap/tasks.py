@@ -16,7 +16,7 @@ from torch import nn
 from rtswap import _core
 from rtswap.arena import Arena
 from rtswap.clock import JobClock
-from rtswap.errors import AdmissionRefused, Closed, DaemonUnavailable, InvalidArgument, Timeout
+from rtswap.errors import AdmissionRefused, Closed, InvalidArgument, Timeout
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job, quietly, release_instant
 from rtswap.report import Promise, TaskStats
@@ -36,7 +36,6 @@ MEASURED_JOBS = 5
 MARGIN = 1.2
 """Factor on the worst measured device time."""
 
-_CLOSE_LIMIT_S = 30.0
 _ANSWER_LIMIT_S = 5.0
 _ANSWER_LOOK_S = 0.001
 _KEPT_RESPONSES = 1024
@@ -100,7 +99,6 @@ class Task:
             ("released", "met", "missed", "dropped", "skipped", "failed"), 0
         )
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
-        arena.add_user()
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -242,9 +240,8 @@ class Task:
         """Ends the task. The model goes on as an ordinary one, with the bytes it has now.
 
         Its tensors get ordinary memory where they came from: a model registered from the CPU
-        returns to the CPU, one registered on the GPU stays there. Bringing back changed buffers
-        needs a last grant; when the daemon is lost this raises ``DaemonUnavailable`` and changes
-        nothing. Idempotent.
+        returns to the CPU, one registered on the GPU stays there. Neither waits for a grant nor
+        needs the daemon. Idempotent.
         """
         native = self._native
         if native is None:
@@ -253,37 +250,25 @@ class Task:
             raise InvalidArgument(
                 f"Task '{self._name}' was closed while one of its jobs is running. End that first."
             )
-        if self._runtime.is_last_user(self):
-            self._bring_back(native)
-        self._native = None
         native.close()
-        self._detach()
+        self._native = None
         self._runtime.remove_task(self)
-
-    def _bring_back(self, native: _core.Task) -> None:
-        arena = self._arena
-        if not arena.has_changed_bytes():
-            arena.release(mutable_from_device=False)
+        heirs = self._runtime.tasks_of(self._arena)
+        if heirs:
+            heirs[0]._inherit(self)
             return
-        try:
-            with Job(self, 0, _CLOSE_LIMIT_S, exclusive=True, closing=True):
-                arena.release(mutable_from_device=True)
-        except DaemonUnavailable as error:
-            raise DaemonUnavailable(
-                f"Task '{self._name}' stays open: its buffers may have changed on the device, and "
-                f"bringing them back needs a grant. Call close() again when the daemon is back. "
-                f"({error})"
-            ) from error
-
-    def _detach(self) -> None:
         for hooks in self._hooks:
             hooks.remove()
         self._hooks.clear()
-        if self._arena.drop_user():
-            quietly(
-                lambda: self._arena.session.close_arena(self._arena.id),
-                f"closing the memory of task '{self._name}'",
-            )
+        self._arena.release()
+
+    def _inherit(self, closed: Task) -> None:
+        """Calls outside jobs, and messages, are about this task from now on."""
+        self._arena.label = f"task '{self._name}'"
+        self._hooks += closed._hooks
+        closed._hooks = []
+        for hooks in self._hooks:
+            hooks.serve(self)
 
     def stats(self) -> TaskStats:
         """Counts since registration, of this process's side."""

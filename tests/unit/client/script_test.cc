@@ -25,7 +25,7 @@ struct Scene {
     CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);
     weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk, {}).value();
     state = session->add_segment(arena, engine::Kind::mutable_state, 100, {}).value();
-    REQUIRE(session->publish_arena(arena));
+    REQUIRE(session->publish_arena(arena, -1));
     const auto opened = script->take<protocol::OpenArena>();
     CHECK(opened.chunks == 3);
     CHECK(opened.mutable_chunks == 1);
@@ -257,7 +257,7 @@ TEST_CASE("what is closed while the link is lost is not opened again") {
   const auto other = scene.session->open_arena(0, "other").value();
   scene.script->allow_connections(false);
   scene.script->lose_link();
-  CHECK(scene.session->publish_arena(other).error().code == ErrorCode::daemon_unavailable);
+  CHECK(scene.session->publish_arena(other, -1).error().code == ErrorCode::daemon_unavailable);
   CHECK(scene.session->close_arena(other));
   SECTION("nothing") {
     scene.script->allow_connections(true);
