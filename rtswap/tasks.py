@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import statistics
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ from torch import nn
 from rtswap import _core
 from rtswap.arena import Arena
 from rtswap.clock import JobClock
-from rtswap.errors import AdmissionRefused, Closed, InvalidArgument, Timeout
+from rtswap.errors import AdmissionRefused, Closed, InvalidArgument
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job, quietly, release_instant
 from rtswap.report import Promise, TaskStats
@@ -36,8 +35,6 @@ MEASURED_JOBS = 5
 MARGIN = 1.2
 """Factor on the worst measured device time."""
 
-_ANSWER_LIMIT_S = 5.0
-_ANSWER_LOOK_S = 0.001
 _KEPT_RESPONSES = 1024
 
 
@@ -222,15 +219,12 @@ class Task:
         wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
         native.update(timing.period_ns, timing.deadline_ns, wcet_ns, limit_ns(timeout))
 
-    def pause(self) -> None:
+    def pause(self, timeout: float | None = 30.0) -> None:
         """Gives its share of the device back to the test; jobs are refused until ``resume()``."""
-        self._native_open().pause()
-        # The arbiter answers in its own time, and only then is the share free.
-        end = time.monotonic() + _ANSWER_LIMIT_S
-        while self.state not in ("paused", "closed"):
-            if time.monotonic() > end:
-                raise Timeout(f"The arbiter has not confirmed that task '{self._name}' is paused.")
-            time.sleep(_ANSWER_LOOK_S)
+        native = self._native_open()
+        limit = limit_ns(timeout)
+        native.pause()
+        native.wait_verdict(limit)  # only then is the share free
 
     def resume(self, timeout: float | None = 30.0) -> None:
         """Tested again like a new task; raises ``AdmissionRefused`` when others took the room."""
@@ -326,7 +320,7 @@ class Task:
             self._counts["released"] += 1
             if job.met is not None:
                 self._counts["met" if job.met else "missed"] += 1
-            if job.response_ms is not None:
+            if job.ended:
                 self._responses_ms.append(job.response_ms)
 
     def _not_started(self, job: Job, *, dropped: bool) -> None:
@@ -354,8 +348,7 @@ class Task:
                         self._arena.assign_mutable(kept)
                     else:
                         run()
-                measured = WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS
-                if measured and job.execution_ms is not None:
+                if WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS:
                     worst_ns = max(worst_ns, round(job.execution_ms * 1e6))
         self._measured_ns = max(1, worst_ns)
         verdict = self._native_open().verdict()

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
 
@@ -141,7 +142,8 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
 
 Status Core::publish_arena(engine::ArenaId id, int64_t limit_ns) {
   std::unique_lock lock(mutex_);
-  RTSWAP_ASSIGN(ArenaRecord* const arena, open_arena_of(id));
+  ArenaRecord* arena = nullptr;
+  RTSWAP_ASSIGN(arena, open_arena_of(id));
   if (!arena->published) {
     arena->published = arena->size;
     send_open_arena(*arena);
@@ -150,27 +152,38 @@ Status Core::publish_arena(engine::ArenaId id, int64_t limit_ns) {
   if (const auto refused = std::exchange(arena->resize_refused, std::nullopt)) {
     return fail(*refused);  // of a call that did not wait for it
   }
+  const int64_t end_ns = limit_ns < 0 ? -1 : monotonic_now_ns() + limit_ns;
+  const auto wait_until = [&](auto done) -> Status {
+    const int64_t left_ns = end_ns < 0 ? -1 : std::max<int64_t>(0, end_ns - monotonic_now_ns());
+    const bool in_time = wait_limited(changed_, lock, left_ns, [&] {
+      arena = find_arena(id);
+      return closing_ || arena == nullptr || done();
+    });
+    if (closing_) return fail(*unusable());
+    if (arena == nullptr) return no_such_arena(id);
+    if (in_time) return {};
+    return fail(ErrorCode::timed_out, "the arbiter has not answered whether " + arena->label +
+                                          " may grow within the time limit");
+  };
   if (*arena->published != arena->size) {
     if (arena->resize) {
       return fail(ErrorCode::invalid_argument,
                   "arena " + arena->label + " is being published by another thread");
     }
+    // To the arbiter a cancelled job is one of the arena's until it has answered.
+    RTSWAP_TRY(wait_until([&] { return !has_jobs(id) || unusable(); }));
+    if (const auto error = unusable()) return fail(*error);
     request_resize(*arena);
   }
   // Every task of the arena gets the same answer; the first one's is waited for.
-  const bool answered = wait_limited(changed_, lock, limit_ns, [&] {
-    const ArenaRecord* const now = find_arena(id);
-    return closing_ || now == nullptr || !now->resize;
-  });
-  if (closing_) return fail(*unusable());
-  ArenaRecord* const now = find_arena(id);
-  if (now == nullptr) return no_such_arena(id);
-  if (!answered) {
-    return fail(ErrorCode::timed_out, "the arbiter has not answered whether " + now->label +
-                                          " may grow within the time limit");
-  }
-  const auto refused = std::exchange(now->resize_refused, std::nullopt);
+  RTSWAP_TRY(wait_until([&] { return !arena->resize; }));
+  const auto refused = std::exchange(arena->resize_refused, std::nullopt);
   return refused ? Status(fail(*refused)) : Status();
+}
+
+bool Core::has_jobs(engine::ArenaId id) const {
+  return std::any_of(jobs_.begin(), jobs_.end(),
+                     [id](const auto& entry) { return entry.second->arena == id; });
 }
 
 void Core::request_resize(ArenaRecord& arena) {

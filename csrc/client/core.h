@@ -140,6 +140,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   Result<std::shared_ptr<Device>> retire(engine::ArenaId id);
   void send_open_arena(const ArenaRecord& arena);
   void request_resize(ArenaRecord& arena);
+  bool has_jobs(engine::ArenaId id) const;
   void report_device(uint32_t index);
   void send_open_task(TaskRecord& task);
   Result<Verdict> wait_answer(std::unique_lock<std::mutex>& lock, const TaskPtr& task,

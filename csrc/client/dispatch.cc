@@ -121,6 +121,7 @@ void Core::on(const protocol::Run& message) {
   if (job.state == JobRecord::State::over) {  // crossed its cancellation
     jobs_.erase(found);
     answer(protocol::JobDone{message.job, 0});
+    changed_.notify_all();
     return;
   }
   job.granted = true;
@@ -135,6 +136,7 @@ void Core::on(const protocol::Dropped& message) {
   if (job.state == JobRecord::State::started || job.state == JobRecord::State::ending) return;
   fail_job(job, message.reason);
   jobs_.erase(found);
+  changed_.notify_all();
 }
 
 void Core::on(const protocol::Begin& message) {

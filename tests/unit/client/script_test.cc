@@ -132,6 +132,37 @@ TEST_CASE("a granted job that its owner gives up is done, not cancelled") {
   CHECK(scene.script->count<protocol::CancelJob>() == 0);
 }
 
+TEST_CASE("an arena grows once the arbiter has let go of the job that was cancelled") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  job->cancel();
+  scene.script->take<protocol::CancelJob>();
+  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+  CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+  CHECK(scene.script->count<protocol::ResizeArena>() == 0);
+  SECTION("and then asks") {
+    scene.script->deliver(protocol::Run{id});  // had crossed the cancellation
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+    CHECK(scene.script->take<protocol::JobDone>().job == id);
+    CHECK(scene.script->take<protocol::ResizeArena>().chunks == 4);
+    scene.answer(2, TaskState::best_effort);
+    CHECK(scene.session->publish_arena(scene.arena, 0));
+  }
+  SECTION("or is as it was") {
+    REQUIRE(scene.session->discard_growth(scene.arena));
+    CHECK(scene.session->publish_arena(scene.arena, 0));
+    CHECK(scene.session->arena_stats(scene.arena)->chunks == 3);
+  }
+  SECTION("and is told later that it may not, when it did not wait") {
+    scene.script->deliver(protocol::Dropped{id, {ErrorCode::interrupted, "cancelled"}});
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+    scene.answer(2, TaskState::best_effort, Error{ErrorCode::model_too_large, "too large"});
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::model_too_large);
+    CHECK(scene.script->count<protocol::ResizeArena>() == 1);
+  }
+}
+
 TEST_CASE("a dropped job fails with the arbiter's reason, unless its owner uses the memory") {
   Scene scene;
   std::shared_ptr<Job> job;
