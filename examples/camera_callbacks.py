@@ -10,6 +10,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Callable
 
 import models
 import torch
@@ -19,7 +20,7 @@ import rtswap
 IMAGES = 8
 
 
-def camera(deliver) -> None:
+def camera(deliver: Callable[[int, torch.Tensor], None]) -> None:
     """Stands for a driver: its own thread, one callback per image, some jitter."""
     generator = random.Random(1)
     for number in range(IMAGES):
@@ -43,7 +44,7 @@ def on_image(stamp_ns: int, image: torch.Tensor) -> None:
         with torch.inference_mode(), task.job(stamp_ns=stamp_ns) as job:
             scores = detector(image.to(device))
         print(f"image {job.index}: class {int(scores.argmax())}, {job.response_ms:.1f} ms old")
-        answers.put((job.response_ms, job.met))
+        answers.put((job.response_ms, job.met is True))
     except rtswap.JobDropped as dropped:
         print(f"image given up: {dropped}")  # nobody needs an answer that is too late
         answers.put((0.0, False))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +13,8 @@ import torch
 from rtswap import _core, closed_storage
 from rtswap.collect import Collected, Kind, is_wrapper
 from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
+from rtswap.jobs import quietly
+from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
     from rtswap.region import Region
@@ -34,24 +38,33 @@ class Arena:
         self.label = label
         self.id = session.open_arena(device, label)
         self.regions: list[Region] = []
-        self.used = False
-        """A job has run, so that mutable bytes may differ from the host image."""
         self._sets: list[_core.TensorSet] = []
-        self._users = 0
         self._holders = 0
         self._closed = False
         self._lock = threading.RLock()
 
     # --- growing -------------------------------------------------------------------------------
 
-    def prepare(self, tensors: _core.TensorSet) -> None:
+    def prepare(self, tensors: _core.TensorSet, timeout: float | None) -> None:
         """Reserves addresses and fills host images; the tensors stay as they are until `adopt`."""
-        for kind in _SEGMENT_ORDER:
-            size = tensors.bytes(kind)
-            if size:
-                segment = self.session.add_segment(self.id, int(kind), size, None)
-                tensors.fill(int(kind), segment)
-        self.session.publish_arena(self.id)
+        with self._growing(timeout):
+            for kind in _SEGMENT_ORDER:
+                size = tensors.bytes(kind)
+                if size:
+                    segment = self.session.add_segment(self.id, int(kind), size, None)
+                    tensors.fill(int(kind), segment)
+
+    @contextmanager
+    def _growing(self, timeout: float | None) -> Iterator[None]:
+        """Segments added inside become part of the arena, or are gone again with the exception."""
+        limit = limit_ns(timeout)
+        self.session.discard_growth(self.id)  # of a wait that was given up
+        try:
+            yield
+            self.session.publish_arena(self.id, limit)
+        except BaseException:
+            quietly(lambda: self.session.discard_growth(self.id), f"the growth of {self.label}")
+            raise
 
     def adopt(self, tensors: _core.TensorSet, collected: Collected) -> None:
         """Moves the tensors into the arena and closes them, unless a job is running."""
@@ -62,10 +75,9 @@ class Arena:
             if not self._holders:
                 tensors.close(self._closed_message())
 
-    def add_scratch(self, size: int, kind: Kind) -> _core.Segment:
-        segment = self.session.add_segment(self.id, int(kind), size, None)
-        self.session.publish_arena(self.id)
-        return segment
+    def add_space(self, size: int, kind: Kind, timeout: float | None) -> _core.Segment:
+        with self._growing(timeout):
+            return self.session.add_segment(self.id, int(kind), size, None)
 
     @property
     def busy(self) -> bool:
@@ -93,7 +105,6 @@ class Arena:
             if self._closed:
                 raise Closed(f"{self.label} was closed. Register its model again.")
             self._holders += 1
-            self.used = True
             if self._holders == 1:
                 for tensors in self._sets:
                     tensors.open()
@@ -114,29 +125,22 @@ class Arena:
 
     # --- the end -------------------------------------------------------------------------------
 
-    def add_user(self) -> None:
-        with self._lock:
-            self._users += 1
+    def release(self) -> None:
+        """Gives the tensors ordinary memory with the bytes they have now, and ends the arena.
 
-    def drop_user(self) -> bool:
-        """True for the last one."""
-        with self._lock:
-            self._users -= 1
-            return self._users == 0
-
-    def has_changed_bytes(self) -> bool:
-        """Mutable bytes may exist that are not in the host image."""
-        return self.used and any(tensors.bytes(Kind.MUTABLE) for tensors in self._sets)
-
-    def release(self, *, mutable_from_device: bool) -> None:
-        """Gives the tensors ordinary memory with the right bytes."""
+        Needs neither a grant nor a connected arbiter. REQUIRES: its tasks are closed.
+        """
         with self._lock:
             for region in self.regions:
                 region.retire()
-            for tensors in self._sets:
-                tensors.release(mutable_from_device)
-            self._sets.clear()
-            self._closed = True
+            try:
+                self.session.save_arena(self.id)
+            finally:  # without the device there are still the bytes of the last eviction
+                for tensors in self._sets:
+                    tensors.release()
+                self._sets.clear()
+                self._closed = True
+        quietly(lambda: self.session.close_arena(self.id), f"closing the memory of {self.label}")
 
     def renew_lock(self) -> None:
         self._lock = threading.RLock()

@@ -153,6 +153,10 @@ def _rules(kinds: Kinds | None) -> list[tuple[str, Kind]]:
         return []
     if isinstance(kinds, str):
         return [("*", kind_named(kinds))]
+    if not isinstance(kinds, Mapping):
+        raise InvalidArgument(
+            f"kinds must be a kind or a mapping of patterns to kinds, not a {type(kinds).__name__}."
+        )
     return [(pattern, kind_named(kind)) for pattern, kind in kinds.items()]
 
 

@@ -28,9 +28,8 @@ class RootHooks:
 
         remove_stale(module)
         copy_without_hooks(module)
-        self._task = weakref.ref(task)
+        self.serve(task)
         self._module = weakref.ref(module)
-        self._name = task.name
         self._local = threading.local()
         # Compiled code must run them as they are: a traced call into the core would fail.
         before = torch._dynamo.disable(self._make_before())  # type: ignore[no-untyped-call]
@@ -41,6 +40,11 @@ class RootHooks:
             module.register_forward_pre_hook(before, prepend=True),
             module.register_forward_hook(after, always_call=True),
         ]
+
+    def serve(self, task: Task) -> None:
+        """From now on calls outside jobs become jobs of this task."""
+        self._task = weakref.ref(task)
+        self._name = task.name
 
     def remove(self) -> None:
         for handle in self._handles:

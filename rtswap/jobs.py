@@ -28,6 +28,8 @@ _current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("rtswap_jo
 _REALTIME_FROM_NS = 5 * 10**17
 # Clocks of one host, read one after the other.
 _STAMP_TOLERANCE_NS = 1_000_000
+# Facts that the core calls 0 before they have happened.
+_INSTANTS = ("started_ns", "ended_ns")
 
 
 def current_job() -> Job | None:
@@ -70,13 +72,11 @@ class Job:
         timeout: float | None,
         *,
         exclusive: bool = False,
-        closing: bool = False,
     ) -> None:
         self._task = task
         self._release_ns = release_ns
         self._limit_ns = limit_ns(timeout)
         self._exclusive = exclusive
-        self._closing = closing  # tensors that escaped are no reason not to close
         self._native: _core.Job | None = None
         self._entered = False
         self._started = False
@@ -84,48 +84,50 @@ class Job:
         self._streams: list[int] = []
         self._info: dict[str, Any] = {}
 
-    # --- what it tells ---------------------------------------------------------------------------
+    # --- what it tells: InvalidArgument before it is known ----------------------------------------
 
     @property
     def task(self) -> Task:
         return self._task
 
     @property
-    def index(self) -> int | None:
-        """Count of this task's jobs, from 0. None before the request."""
-        return self._count("index")
+    def index(self) -> int:
+        """Count of this task's jobs, from 0; known once it was entered."""
+        return int(self._known("index"))
 
     @property
-    def release_ns(self) -> int | None:
-        """CLOCK_MONOTONIC instant from which the deadline counts. None: when it is entered."""
-        return self._fact("release_ns") or self._release_ns or None
+    def release_ns(self) -> int:
+        """CLOCK_MONOTONIC instant from which the deadline counts; without a stamp it is known once
+        the job was entered."""
+        return int(self._release_ns or self._known("release_ns"))
 
     @property
     def deadline_ns(self) -> int | None:
-        """CLOCK_MONOTONIC instant; None for best effort."""
-        return self._count("deadline_ns")
+        """CLOCK_MONOTONIC instant; None for best effort. Known once it was entered."""
+        value = self._known("deadline_ns")
+        return None if value is None else int(value)
 
     @property
-    def waited_ms(self) -> float | None:
-        """From the request to the start."""
-        return self._milliseconds("waited_ns") if self._started else None
+    def waited_ms(self) -> float:
+        """From the request to the start; known once it has started."""
+        self._known("started_ns")
+        return float(self._known("waited_ns") / 1e6)
 
     @property
-    def restored_bytes(self) -> int | None:
-        """Bytes brought to the device for this job since its request."""
-        return self._count("restored_bytes")
+    def restored_bytes(self) -> int:
+        """Bytes brought to the device for this job since its request; known once it has started."""
+        self._known("started_ns")
+        return int(self._known("restored_bytes"))
 
     @property
-    def response_ms(self) -> float | None:
-        """From the release to the end of its work on the device; None before the end."""
-        ended_ns = self._fact("ended_ns")
-        return (ended_ns - self._info["release_ns"]) / 1e6 if ended_ns else None
+    def response_ms(self) -> float:
+        """From the release to the end of its work on the device; known once it has ended."""
+        return float((self._known("ended_ns") - self._known("release_ns")) / 1e6)
 
     @property
-    def execution_ms(self) -> float | None:
-        """From the start to the end of its work on the device; None before the end."""
-        ended_ns = self._fact("ended_ns")
-        return (ended_ns - self._info["started_ns"]) / 1e6 if ended_ns else None
+    def execution_ms(self) -> float:
+        """From the start to the end of its work on the device; known once it has ended."""
+        return float((self._known("ended_ns") - self._known("started_ns")) / 1e6)
 
     @property
     def met(self) -> bool | None:
@@ -133,9 +135,14 @@ class Job:
         ended_ns, deadline_ns = self._fact("ended_ns"), self._fact("deadline_ns")
         return ended_ns <= deadline_ns if ended_ns and deadline_ns is not None else None
 
+    @property
+    def ended(self) -> bool:
+        """Its work on the device has completed."""
+        return bool(self._fact("ended_ns"))
+
     def __repr__(self) -> str:
-        state = "ended" if self._fact("ended_ns") else "running" if self._started else "new"
-        return f"<rtswap.Job {self.index} of '{self._task.name}', {state}>"
+        state = "ended" if self.ended else "running" if self._started else "new"
+        return f"<rtswap.Job {self._fact('index')} of '{self._task.name}', {state}>"
 
     # --- with -------------------------------------------------------------------------------------
 
@@ -214,8 +221,11 @@ class Job:
             raise InvalidArgument("A job is used once. Make a new one with task.job().")
         self._entered = True
         native_task = self._task._native_open()
-        if not self._closing:
-            self._task._arena.check()
+        if native_task.verdict()["state"] == "paused":
+            raise JobDropped(
+                f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
+            )
+        self._task._arena.check()
         native = native_task.release(self._release_ns, self._exclusive)
         self._native = native
         return native
@@ -262,20 +272,20 @@ class Job:
     def _timed_out(self) -> Timeout:
         return Timeout(
             f"Task '{self._task.name}' got no grant within {self._limit_ns / 1e9:g} s. The device "
-            "was busy with other tasks; the request was withdrawn."
+            "was busy with other tasks, or the arbiter hangs; the request was withdrawn."
         )
 
     def _fact(self, name: str) -> Any:
         info = self._native.info() if self._native is not None else self._info
         return info.get(name)
 
-    def _count(self, name: str) -> int | None:
-        value = self._fact(name)
-        return None if value is None else int(value)
-
-    def _milliseconds(self, name: str) -> float | None:
-        value = self._fact(name)
-        return None if value is None else value / 1e6
+    def _known(self, name: str) -> Any:
+        info = self._native.info() if self._native is not None else self._info
+        if name not in info or (name in _INSTANTS and not info[name]):
+            raise InvalidArgument(
+                f"This is not known yet, or the job did not get so far: {self!r}."
+            )
+        return info[name]
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

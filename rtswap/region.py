@@ -132,9 +132,11 @@ def _allocator() -> Any:
     return _allocators[0]
 
 
-def region(task: Task | nn.Module, size: Size, *, kind: str = "scratch") -> Region:
+def region(
+    task: Task | nn.Module, size: Size, *, kind: str = "scratch", timeout: float | None = 30.0
+) -> Region:
     """Adds ``size`` bytes for activations to a task's memory. Outside its jobs; kept until the
-    task is closed. See :class:`Region`."""
+    task is closed. ``timeout``: seconds to wait for the arbiter's answer. See :class:`Region`."""
     owner = task_of(task)
     owner._native_open()
     chosen = kind_named(kind)
@@ -144,7 +146,7 @@ def region(task: Task | nn.Module, size: Size, *, kind: str = "scratch") -> Regi
         raise InvalidArgument(
             f"The memory of task '{owner.name}' cannot grow while one of its jobs is running."
         )
-    segment = owner._arena.add_scratch(parse_bytes(size, "size"), chosen)
+    segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
     made = Region(owner, segment, chosen)
     owner._arena.regions.append(made)
     state = runtime.require()

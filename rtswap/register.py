@@ -77,7 +77,7 @@ def register(
 
     arena = Arena(state.session, index, torch_device, f"task '{name}'")
     try:
-        arena.prepare(tensors)
+        arena.prepare(tensors, timeout)
         native = open_native(state, arena, options, timeout)
     except BaseException:
         quietly(lambda: state.session.close_arena(arena.id), "closing the memory of a refused task")
@@ -120,10 +120,13 @@ def swappable(
     kind: str = "mutable",
     *,
     task: Task | nn.Module,
+    timeout: float | None = 30.0,
 ) -> None:
     """Adds a tensor, or all tensors of a module, to a task's memory. Outside its jobs.
 
-    A tensor on the CPU whose task computes on a GPU moves there; it keeps its identity.
+    A tensor on the CPU whose task computes on a GPU moves there; it keeps its identity. The larger
+    memory is tested like a new task; when it is refused, nothing has happened. ``timeout``: seconds
+    to wait for the arbiter's answer.
     """
     owner = task_of(task)
     owner._native_open()
@@ -139,7 +142,7 @@ def swappable(
         )
     arena = owner._arena
     tensors = plan(collected, arena.torch_device, arena.label)
-    arena.prepare(tensors)
+    arena.prepare(tensors, timeout)
     arena.adopt(tensors, collected)
 
 

@@ -87,11 +87,8 @@ class Runtime:
             if self._tasks.get(task.name) is task:
                 del self._tasks[task.name]
 
-    def is_last_user(self, task: Task) -> bool:
-        with self._lock:
-            return not any(
-                other is not task and other._arena is task._arena for other in self.tasks()
-            )
+    def tasks_of(self, arena: Arena) -> list[Task]:
+        return [task for task in self.tasks() if task._arena is arena]
 
     def arenas(self) -> list[Arena]:
         return list({id(task._arena): task._arena for task in self.tasks()}.values())

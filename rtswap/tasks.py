@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import statistics
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,7 @@ from torch import nn
 from rtswap import _core
 from rtswap.arena import Arena
 from rtswap.clock import JobClock
-from rtswap.errors import AdmissionRefused, Closed, DaemonUnavailable, InvalidArgument, Timeout
+from rtswap.errors import AdmissionRefused, Closed, InvalidArgument
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job, quietly, release_instant
 from rtswap.report import Promise, TaskStats
@@ -36,9 +35,6 @@ MEASURED_JOBS = 5
 MARGIN = 1.2
 """Factor on the worst measured device time."""
 
-_CLOSE_LIMIT_S = 30.0
-_ANSWER_LIMIT_S = 5.0
-_ANSWER_LOOK_S = 0.001
 _KEPT_RESPONSES = 1024
 
 
@@ -100,7 +96,6 @@ class Task:
             ("released", "met", "missed", "dropped", "skipped", "failed"), 0
         )
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
-        arena.add_user()
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -224,15 +219,12 @@ class Task:
         wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
         native.update(timing.period_ns, timing.deadline_ns, wcet_ns, limit_ns(timeout))
 
-    def pause(self) -> None:
+    def pause(self, timeout: float | None = 30.0) -> None:
         """Gives its share of the device back to the test; jobs are refused until ``resume()``."""
-        self._native_open().pause()
-        # The arbiter answers in its own time, and only then is the share free.
-        end = time.monotonic() + _ANSWER_LIMIT_S
-        while self.state not in ("paused", "closed"):
-            if time.monotonic() > end:
-                raise Timeout(f"The arbiter has not confirmed that task '{self._name}' is paused.")
-            time.sleep(_ANSWER_LOOK_S)
+        native = self._native_open()
+        limit = limit_ns(timeout)
+        native.pause()
+        native.wait_verdict(limit)  # only then is the share free
 
     def resume(self, timeout: float | None = 30.0) -> None:
         """Tested again like a new task; raises ``AdmissionRefused`` when others took the room."""
@@ -242,9 +234,8 @@ class Task:
         """Ends the task. The model goes on as an ordinary one, with the bytes it has now.
 
         Its tensors get ordinary memory where they came from: a model registered from the CPU
-        returns to the CPU, one registered on the GPU stays there. Bringing back changed buffers
-        needs a last grant; when the daemon is lost this raises ``DaemonUnavailable`` and changes
-        nothing. Idempotent.
+        returns to the CPU, one registered on the GPU stays there. Neither waits for a grant nor
+        needs the daemon. Idempotent.
         """
         native = self._native
         if native is None:
@@ -253,37 +244,25 @@ class Task:
             raise InvalidArgument(
                 f"Task '{self._name}' was closed while one of its jobs is running. End that first."
             )
-        if self._runtime.is_last_user(self):
-            self._bring_back(native)
-        self._native = None
         native.close()
-        self._detach()
+        self._native = None
         self._runtime.remove_task(self)
-
-    def _bring_back(self, native: _core.Task) -> None:
-        arena = self._arena
-        if not arena.has_changed_bytes():
-            arena.release(mutable_from_device=False)
+        heirs = self._runtime.tasks_of(self._arena)
+        if heirs:
+            heirs[0]._inherit(self)
             return
-        try:
-            with Job(self, 0, _CLOSE_LIMIT_S, exclusive=True, closing=True):
-                arena.release(mutable_from_device=True)
-        except DaemonUnavailable as error:
-            raise DaemonUnavailable(
-                f"Task '{self._name}' stays open: its buffers may have changed on the device, and "
-                f"bringing them back needs a grant. Call close() again when the daemon is back. "
-                f"({error})"
-            ) from error
-
-    def _detach(self) -> None:
         for hooks in self._hooks:
             hooks.remove()
         self._hooks.clear()
-        if self._arena.drop_user():
-            quietly(
-                lambda: self._arena.session.close_arena(self._arena.id),
-                f"closing the memory of task '{self._name}'",
-            )
+        self._arena.release()
+
+    def _inherit(self, closed: Task) -> None:
+        """Calls outside jobs, and messages, are about this task from now on."""
+        self._arena.label = f"task '{self._name}'"
+        self._hooks += closed._hooks
+        closed._hooks = []
+        for hooks in self._hooks:
+            hooks.serve(self)
 
     def stats(self) -> TaskStats:
         """Counts since registration, of this process's side."""
@@ -341,7 +320,7 @@ class Task:
             self._counts["released"] += 1
             if job.met is not None:
                 self._counts["met" if job.met else "missed"] += 1
-            if job.response_ms is not None:
+            if job.ended:
                 self._responses_ms.append(job.response_ms)
 
     def _not_started(self, job: Job, *, dropped: bool) -> None:
@@ -369,8 +348,7 @@ class Task:
                         self._arena.assign_mutable(kept)
                     else:
                         run()
-                measured = WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS
-                if measured and job.execution_ms is not None:
+                if WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS:
                     worst_ns = max(worst_ns, round(job.execution_ms * 1e6))
         self._measured_ns = max(1, worst_ns)
         verdict = self._native_open().verdict()

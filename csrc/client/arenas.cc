@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
 
@@ -139,36 +140,73 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
   return segment;
 }
 
-Status Core::publish_arena(engine::ArenaId id) {
+Status Core::publish_arena(engine::ArenaId id, int64_t limit_ns) {
   std::unique_lock lock(mutex_);
-  RTSWAP_ASSIGN(ArenaRecord* const arena, open_arena_of(id));
+  ArenaRecord* arena = nullptr;
+  RTSWAP_ASSIGN(arena, open_arena_of(id));
   if (!arena->published) {
     arena->published = arena->size;
     send_open_arena(*arena);
     return {};
   }
-  if (*arena->published == arena->size) return {};
-  if (arena->resize) {
-    return fail(ErrorCode::invalid_argument,
-                "arena " + arena->label + " is being published by another thread");
+  if (const auto refused = std::exchange(arena->resize_refused, std::nullopt)) {
+    return fail(*refused);  // of a call that did not wait for it
   }
-  const ArenaSize before = *std::exchange(arena->published, arena->size);
-  arena->resize_refused.reset();
-  send(protocol::ResizeArena{id, arena->size.chunks, arena->size.mutable_chunks});
-  for (const auto& [task_id, task] : tasks_) {
-    if (task->arena != id) continue;
-    ++task->requests;
-    if (!arena->resize) arena->resize = ArenaRecord::Resize{task_id, task->requests, before};
+  const int64_t end_ns = limit_ns < 0 ? -1 : monotonic_now_ns() + limit_ns;
+  const auto wait_until = [&](auto done) -> Status {
+    const int64_t left_ns = end_ns < 0 ? -1 : std::max<int64_t>(0, end_ns - monotonic_now_ns());
+    const bool in_time = wait_limited(changed_, lock, left_ns, [&] {
+      arena = find_arena(id);
+      return closing_ || arena == nullptr || done();
+    });
+    if (closing_) return fail(*unusable());
+    if (arena == nullptr) return no_such_arena(id);
+    if (in_time) return {};
+    return fail(ErrorCode::timed_out, "the arbiter has not answered whether " + arena->label +
+                                          " may grow within the time limit");
+  };
+  if (*arena->published != arena->size) {
+    if (arena->resize) {
+      return fail(ErrorCode::invalid_argument,
+                  "arena " + arena->label + " is being published by another thread");
+    }
+    // To the arbiter a cancelled job is one of the arena's until it has answered.
+    RTSWAP_TRY(wait_until([&] { return !has_jobs(id) || unusable(); }));
+    if (const auto error = unusable()) return fail(*error);
+    request_resize(*arena);
   }
   // Every task of the arena gets the same answer; the first one's is waited for.
-  changed_.wait(lock, [&] {
-    const ArenaRecord* const now = find_arena(id);
-    return closing_ || now == nullptr || !now->resize;
-  });
-  if (closing_) return fail(*unusable());
-  const ArenaRecord* const now = find_arena(id);
-  if (now == nullptr) return no_such_arena(id);
-  return now->resize_refused ? Status(fail(*now->resize_refused)) : Status();
+  RTSWAP_TRY(wait_until([&] { return !arena->resize; }));
+  const auto refused = std::exchange(arena->resize_refused, std::nullopt);
+  return refused ? Status(fail(*refused)) : Status();
+}
+
+bool Core::has_jobs(engine::ArenaId id) const {
+  return std::any_of(jobs_.begin(), jobs_.end(),
+                     [id](const auto& entry) { return entry.second->arena == id; });
+}
+
+void Core::request_resize(ArenaRecord& arena) {
+  const ArenaSize before = *std::exchange(arena.published, arena.size);
+  send(protocol::ResizeArena{arena.id, arena.size.chunks, arena.size.mutable_chunks});
+  for (const auto& [task_id, task] : tasks_) {
+    if (task->arena != arena.id) continue;
+    ++task->requests;
+    if (!arena.resize) arena.resize = ArenaRecord::Resize{task_id, task->requests, before};
+  }
+}
+
+Status Core::discard_growth(engine::ArenaId id) {
+  const std::lock_guard lock(mutex_);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr || arena->closing) return no_such_arena(id);
+  arena->resize_refused.reset();
+  const ArenaSize in_force = arena->published.value_or(ArenaSize{});
+  if (arena->size == in_force) return {};
+  // Quick: nothing is mapped there, and the lanes do not know of it.
+  RTSWAP_TRY(devices_[arena->device]->engine().discard_segments(id, in_force.chunks));
+  arena->size = in_force;
+  return {};
 }
 
 void Core::send_open_arena(const ArenaRecord& arena) {
@@ -176,21 +214,33 @@ void Core::send_open_arena(const ArenaRecord& arena) {
                            arena.published->mutable_chunks});
 }
 
-Status Core::close_arena(engine::ArenaId id) {
-  std::shared_ptr<Device> device;
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_) return fail(*unusable());
-    ArenaRecord* const arena = find_arena(id);
-    if (arena == nullptr) return no_such_arena(id);
-    for (const auto& [task_id, task] : tasks_) {
-      if (task->arena != id) continue;
-      return fail(ErrorCode::invalid_argument, "arena " + arena->label + " is used by task \"" +
-                                                   task->options.name + "\": close that first");
-    }
-    arena->closing = true;
-    device = devices_[arena->device];
+Result<std::shared_ptr<Device>> Core::retire(engine::ArenaId id) {
+  const std::lock_guard lock(mutex_);
+  if (closing_) return fail(*unusable());
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr) return no_such_arena(id);
+  for (const auto& [task_id, task] : tasks_) {
+    if (task->arena != id) continue;
+    return fail(ErrorCode::invalid_argument, "arena " + arena->label + " is used by task \"" +
+                                                 task->options.name + "\": close that first");
   }
+  arena->closing = true;
+  return devices_[arena->device];
+}
+
+Status Core::save_arena(engine::ArenaId id) {
+  RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
+  device->engine().evict(id, 0);
+  RTSWAP_ASSIGN(const std::vector<uint32_t> left, device->engine().resident_chunks(id));
+  if (left.empty()) return {};
+  return fail(ErrorCode::driver_failure,
+              "what the device has of arena " + std::to_string(id) +
+                  " could not be copied to host memory; the host has the bytes of the last time it "
+                  "was swapped out");
+}
+
+Status Core::close_arena(engine::ArenaId id) {
+  RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
   RTSWAP_TRY(device->engine().close_arena(id));
   const std::lock_guard lock(mutex_);
   const auto found = arenas_.find(id);

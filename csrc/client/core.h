@@ -56,7 +56,9 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label);
   Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
                                       const std::function<void(uint64_t, uint64_t)>& progress);
-  Status publish_arena(engine::ArenaId arena);
+  Status publish_arena(engine::ArenaId arena, int64_t limit_ns);
+  Status discard_growth(engine::ArenaId arena);
+  Status save_arena(engine::ArenaId arena);
   Status close_arena(engine::ArenaId arena);
   Result<engine::ArenaStats> arena_stats(engine::ArenaId arena) const;
 
@@ -134,7 +136,11 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // The arena, when it and the session can be used.
   Result<ArenaRecord*> open_arena_of(engine::ArenaId id);
   Status check_task(const TaskRecord& task) const;
+  // Takes the arena out of use, for good. Its device is returned.
+  Result<std::shared_ptr<Device>> retire(engine::ArenaId id);
   void send_open_arena(const ArenaRecord& arena);
+  void request_resize(ArenaRecord& arena);
+  bool has_jobs(engine::ArenaId id) const;
   void report_device(uint32_t index);
   void send_open_task(TaskRecord& task);
   Result<Verdict> wait_answer(std::unique_lock<std::mutex>& lock, const TaskPtr& task,

@@ -44,7 +44,9 @@ void Core::on(const protocol::Welcome& message) {
                   "the arbiter (" + message.arbiter_version + ") speaks version " +
                       std::to_string(message.protocol_version) +
                       " of the protocol, this library version " +
-                      std::to_string(protocol::kVersion) + ": update the older of the two"});
+                      std::to_string(protocol::kVersion) + ": update " +
+                      (message.protocol_version < protocol::kVersion ? "rtswapd"
+                                                                     : "the package rtswap here")});
     return;
   }
   welcome_ = message;
@@ -64,7 +66,11 @@ void Core::on(const protocol::Verdict& message) {
   if (message.requests_answered > task->verdict.requests_answered) {
     task->refusal = message.request_refused ? std::optional(message.reason) : std::nullopt;
   }
-  task->verdict = message;
+  const Error reason_before = std::exchange(task->verdict, message).reason;
+  // Why a request was refused is not why the task is what it is.
+  if (message.request_refused && message.state != TaskState::refused) {
+    task->verdict.reason = reason_before;
+  }
   if (task->update && message.requests_answered >= task->update->request) {
     if (!message.request_refused) task->options.timing = task->update->timing;
     task->update.reset();
@@ -115,6 +121,7 @@ void Core::on(const protocol::Run& message) {
   if (job.state == JobRecord::State::over) {  // crossed its cancellation
     jobs_.erase(found);
     answer(protocol::JobDone{message.job, 0});
+    changed_.notify_all();
     return;
   }
   job.granted = true;
@@ -129,6 +136,7 @@ void Core::on(const protocol::Dropped& message) {
   if (job.state == JobRecord::State::started || job.state == JobRecord::State::ending) return;
   fail_job(job, message.reason);
   jobs_.erase(found);
+  changed_.notify_all();
 }
 
 void Core::on(const protocol::Begin& message) {

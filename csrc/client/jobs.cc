@@ -122,6 +122,7 @@ void Core::cancel(const JobPtr& job) {
       if (granted || phase_ != Phase::connected) {
         send(protocol::JobDone{job->id, 0});
         jobs_.erase(job->id);
+        changed_.notify_all();
       } else {
         send(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
       }

@@ -76,7 +76,7 @@ Result<protocol::Hello> Core::describe_holdings() {
     const std::lock_guard lock(mutex_);
     hello.resumed_session = session_;
     for (const auto& [id, arena] : arenas_) {
-      if (arena.published && !arena.closing) arenas.emplace_back(id, devices_[arena.device]);
+      if (arena.published) arenas.emplace_back(id, devices_[arena.device]);
     }
   }
   for (const auto& [id, device] : arenas) {

@@ -111,8 +111,14 @@ class SessionHandle final : public Session {
       const std::function<void(uint64_t, uint64_t)>& progress) override {
     return guarded(core_, &Core::add_segment, arena, kind, bytes, progress);
   }
-  Status publish_arena(engine::ArenaId arena) override {
-    return guarded(core_, &Core::publish_arena, arena);
+  Status publish_arena(engine::ArenaId arena, int64_t limit_ns) override {
+    return guarded(core_, &Core::publish_arena, arena, limit_ns);
+  }
+  Status discard_growth(engine::ArenaId arena) override {
+    return guarded(core_, &Core::discard_growth, arena);
+  }
+  Status save_arena(engine::ArenaId arena) override {
+    return guarded(core_, &Core::save_arena, arena);
   }
   Status close_arena(engine::ArenaId arena) override {
     return guarded(core_, &Core::close_arena, arena);

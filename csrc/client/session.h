@@ -146,12 +146,19 @@ class Session {
   virtual Status use_device(uint32_t device) = 0;
 
   // An arena for one or several tasks. Segments are added (outside jobs), their images filled by
-  // the caller, then publish_arena makes the arbiter know the new size.
+  // the caller, then publish_arena makes the arbiter know the new size: the first one at once, a
+  // larger one once the tasks of the arena have passed with it. Blocks; `timed_out`: not answered
+  // yet, call again. Refused: the old size stays in force.
   virtual Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label) = 0;
   virtual Result<engine::Segment> add_segment(
       engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
       const std::function<void(uint64_t, uint64_t)>& progress) = 0;
-  virtual Status publish_arena(engine::ArenaId arena) = 0;
+  virtual Status publish_arena(engine::ArenaId arena, int64_t limit_ns) = 0;
+  // Takes segments that were added since the last size in force out again, with their images.
+  virtual Status discard_growth(engine::ArenaId arena) = 0;
+  // Brings every byte that only the device has to the host images. Needs neither a grant nor a link
+  // to the arbiter; the arena can only be closed afterwards. REQUIRES: its tasks are closed. Blocks.
+  virtual Status save_arena(engine::ArenaId arena) = 0;
   // REQUIRES: its tasks are closed. Blocks until unmapped.
   virtual Status close_arena(engine::ArenaId arena) = 0;
   virtual Result<engine::ArenaStats> arena_stats(engine::ArenaId arena) const = 0;

@@ -24,6 +24,17 @@ Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, s
   return segment;
 }
 
+void ArenaState::truncate(uint32_t first) {
+  RTSWAP_CHECK(mapped() <= first && first <= total(),
+               "mapped beyond position " + std::to_string(first));
+  while (!segments_.empty() && segments_.back().first_position >= first) {
+    if (segments_.back().kind != Kind::scratch) stats_.host_bytes -= segments_.back().bytes;
+    used_.resize(segments_.back().first_position);
+    segments_.pop_back();
+  }
+  RTSWAP_CHECK(total() == first, "no segment begins at position " + std::to_string(first));
+}
+
 bool ArenaState::can_hold(uint64_t more_bytes) const noexcept {
   // Not div_up, which overflows for sizes near the end of 64 bits.
   const uint64_t more_chunks = more_bytes / chunk_bytes_ + (more_bytes % chunk_bytes_ != 0 ? 1 : 0);

@@ -26,6 +26,9 @@ class ArenaState {
   // Appends positions for a segment with these properties; returns it with its place.
   // REQUIRES: bytes > 0, can_hold(bytes).
   Segment append(Kind kind, uint64_t bytes, driver::Address address, std::byte* host);
+  // Takes the segments from position `first` on out again. REQUIRES: one begins there, or the arena
+  // ends there; nothing is mapped under them.
+  void truncate(uint32_t first);
   // False when the positions would no longer be numbered by 32 bits.
   bool can_hold(uint64_t more_bytes) const noexcept;
 

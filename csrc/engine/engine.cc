@@ -45,6 +45,7 @@ class Engine::Impl {
   Status open_arena(ArenaId id, const std::string& label);
   Result<Segment> add_segment(ArenaId id, Kind kind, uint64_t bytes,
                               const HostImages::Progress& progress);
+  Status discard_segments(ArenaId id, uint32_t first_position);
   void submit(ArenaId id, Command command);
   Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
   Status close_arena(ArenaId id);
@@ -138,6 +139,32 @@ Result<Segment> Engine::Impl::add_segment(ArenaId id, Kind kind, uint64_t bytes,
   return is_closing(*arena);
 }
 
+Status Engine::Impl::discard_segments(ArenaId id, uint32_t first_position) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  std::vector<Arena::Backing> discarded;
+  {
+    const std::lock_guard lock(arena->mutex);
+    if (arena->closing) return is_closing(*arena);
+    if (arena->state.mapped() > first_position) {
+      return fail(ErrorCode::invalid_argument, "segments of arena " + arena->label +
+                                                   " that are on the device cannot be discarded");
+    }
+    arena->state.truncate(first_position);
+    const auto first =
+        arena->backings.begin() + static_cast<ptrdiff_t>(arena->state.segments().size());
+    std::move(first, arena->backings.end(), std::back_inserter(discarded));
+    arena->backings.erase(first, arena->backings.end());
+  }
+  Status status;
+  for (const Arena::Backing& backing : discarded) {
+    if (Status freed = driver_.unreserve(backing.address, backing.reserved_bytes); !freed) {
+      status = std::move(freed);
+    }
+  }
+  return status;
+}
+
 void Engine::Impl::submit(ArenaId id, Command command) {
   if (const ArenaPtr arena = find(id)) dispatcher_.submit(arena, std::move(command));
 }
@@ -206,6 +233,10 @@ Status Engine::open_arena(ArenaId arena, const std::string& label) {
 Result<Segment> Engine::add_segment(ArenaId arena, Kind kind, uint64_t bytes,
                                     const std::function<void(uint64_t, uint64_t)>& progress) {
   return impl_->add_segment(arena, kind, bytes, progress);
+}
+
+Status Engine::discard_segments(ArenaId arena, uint32_t first_position) {
+  return impl_->discard_segments(arena, first_position);
 }
 
 void Engine::restore(ArenaId arena, uint32_t first_position, std::vector<uint32_t> chunks) {

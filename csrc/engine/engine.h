@@ -99,6 +99,10 @@ class Engine {
   Result<Segment> add_segment(ArenaId arena, Kind kind, uint64_t bytes,
                               const std::function<void(uint64_t, uint64_t)>& progress);
 
+  // Takes the segments from this position on out again, with their addresses and images.
+  // `invalid_argument` where memory is mapped under them. REQUIRES: no restore was given for them.
+  Status discard_segments(ArenaId arena, uint32_t first_position);
+
   // Commands of the arbiter, queued. restore maps bank chunk chunks[i] at position
   // first_position + i and copies it in; evict unmaps positions keep_chunks.., writing back what
   // must not be lost. Each is answered by the listener, but for a restore of no chunks and commands

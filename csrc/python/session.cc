@@ -6,6 +6,7 @@
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/values.h"
+#include "csrc/python/waiting.h"
 
 namespace py = pybind11;
 
@@ -69,6 +70,15 @@ engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int k
   });
 }
 
+void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_ns) {
+  Status answer;
+  wait_in_slices(limit_ns, [&](int64_t slice_ns) {
+    answer = session->publish_arena(arena, slice_ns);
+    return answer.has_value() || answer.error().code != ErrorCode::timed_out;
+  });
+  take(std::move(answer));
+}
+
 TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::string& name,
                      int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns, bool resident,
                      bool late_run, bool best_effort) {
@@ -129,9 +139,15 @@ void bind_session(py::module_& module) {
            py::arg("device"), py::arg("label"))
       .def("add_segment", &add_segment, py::arg("arena"), py::arg("kind"), py::arg("bytes"),
            py::arg("progress"))
-      .def("publish_arena",
+      .def("publish_arena", &publish_arena, py::arg("arena"), py::arg("limit_ns"))
+      .def("discard_growth",
            [](SessionObject& self, engine::ArenaId arena) {
-             take_unlocked([&] { return self->publish_arena(arena); });
+             take_unlocked([&] { return self->discard_growth(arena); });
+           },
+           py::arg("arena"))
+      .def("save_arena",
+           [](SessionObject& self, engine::ArenaId arena) {
+             take_unlocked([&] { return self->save_arena(arena); });
            },
            py::arg("arena"))
       .def("close_arena",

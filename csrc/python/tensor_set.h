@@ -79,10 +79,9 @@ class TensorSet {
   // Puts such a copy back. REQUIRES: a grant, storages open.
   void assign_mutable(const std::vector<at::Tensor>& bytes);
 
-  // Gives every tensor ordinary memory where it came from (CPU, or the GPU) and opens it.
-  // `mutable_from_device`: read mutable bytes at their device address (REQUIRES: a grant), else
-  // from the host image. Escaped tensors are left alone.
-  void release(bool mutable_from_device);
+  // Gives every tensor ordinary memory where it came from (CPU, or the GPU) and opens it,
+  // with the bytes of the host image. Escaped tensors are left alone.
+  void release();
 
  private:
   // The used part of one storage, moved as a whole.
@@ -111,7 +110,7 @@ class TensorSet {
   void pack();
   void move_in_place(Extent& extent, std::shared_ptr<void> arena);
   void move_to_new_storage(Extent& extent, std::shared_ptr<void> arena);
-  void release_one(Extent& extent, bool mutable_from_device);
+  void release_one(Extent& extent);
   void point_members_at(Extent& extent, const c10::Storage& storage, int64_t shift_bytes);
 
   std::vector<NamedTensor> tensors_;

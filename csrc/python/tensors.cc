@@ -340,16 +340,16 @@ void TensorSet::assign_mutable(const std::vector<at::Tensor>& bytes) {
   }
 }
 
-void TensorSet::release(bool mutable_from_device) {
+void TensorSet::release() {
   if (!committed_) return;
-  for (Extent& extent : extents_) release_one(extent, mutable_from_device);
+  for (Extent& extent : extents_) release_one(extent);
   committed_ = false;
   extents_.clear();
   watches_.clear();
   tensors_.clear();
 }
 
-void TensorSet::release_one(Extent& extent, bool mutable_from_device) {
+void TensorSet::release_one(Extent& extent) {
   c10::StorageImpl& home = *extent.home.unsafeGetStorageImpl();
   if (address_of(home) != extent.address) {  // escaped: its memory is not ours
     open_storage(home);
@@ -358,9 +358,7 @@ void TensorSet::release_one(Extent& extent, bool mutable_from_device) {
   const auto options = at::TensorOptions().dtype(at::kByte).device(extent.origin);
   const at::Tensor fresh = at::empty({static_cast<int64_t>(extent.bytes)}, options);
   c10::StorageImpl& memory = *fresh.storage().unsafeGetStorageImpl();
-  if (extent.kind == Kind::mutable_state && mutable_from_device) {
-    copy_bytes(address_of(memory), extent.origin, extent.address, device_, extent.bytes);
-  } else if (extent.host != nullptr) {
+  if (extent.host != nullptr) {
     copy_bytes(address_of(memory), extent.origin, extent.host, c10::Device(c10::kCPU),
                extent.bytes);
   }
@@ -424,7 +422,7 @@ void bind_tensors(py::module_& module) {
       .def("save_changed", &TensorSet::save_changed)
       .def("copy_mutable", &TensorSet::copy_mutable)
       .def("assign_mutable", &TensorSet::assign_mutable, py::arg("bytes"))
-      .def("release", &TensorSet::release, py::arg("mutable_from_device"));
+      .def("release", &TensorSet::release);
 }
 
 }  // namespace rtswap::python

@@ -39,6 +39,7 @@ def model() -> nn.Module:
         ({"on_refusal": "shrug"}, "on_refusal"),
         ({"kinds": "fast"}, "kind"),
         ({"kinds": {"*": "fast"}}, "kind"),
+        ({"kinds": ["mutable"]}, "kinds"),
         ({"timeout": -1}, "timeout"),
         ({"name": ""}, "name"),
         ({"name": "a@b"}, "name"),

@@ -39,6 +39,9 @@ def test_a_job_tells_what_happened():
     assert task.promise.response_bound_ms
     for index, job in zip(range(2), task.jobs(), strict=False):
         assert job.met is None
+        for fact in ("index", "deadline_ns", "waited_ms", "restored_bytes", "response_ms"):
+            with pytest.raises(rtswap.InvalidArgument, match="not known yet"):
+                getattr(job, fact)
         with job:
             model(x)
             assert rtswap.current_job() is job

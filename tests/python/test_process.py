@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -205,3 +206,22 @@ def test_simulate_replays_a_set_in_virtual_time():
     assert {event["kind"] for event in report["trace"]} >= {"released", "run_begin", "run_end"}
     with pytest.raises(rtswap.InvalidArgument, match="speed"):
         _core.simulate({**config, "speed": 1}, [task])
+
+
+def test_the_stub_names_what_the_extension_has():
+    stub = ast.parse(Path(_core.__file__).with_name("_core.pyi").read_text())
+    declared, present = names_in(stub.body), public(_core)
+    assert declared == present
+    for entry in stub.body:
+        if isinstance(entry, ast.ClassDef):
+            assert names_in(entry.body) == public(getattr(_core, entry.name)), entry.name
+
+
+def names_in(body: list[ast.stmt]) -> set[str]:
+    names = {entry.name for entry in body if isinstance(entry, ast.ClassDef | ast.FunctionDef)}
+    names |= {entry.target.id for entry in body if isinstance(entry, ast.AnnAssign)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def public(thing: object) -> set[str]:
+    return {name for name in dir(thing) if not name.startswith("_")}

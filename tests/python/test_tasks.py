@@ -33,6 +33,10 @@ def test_shared_memory_two_release_patterns():
     assert not slow.closed
     with slow.job():
         assert torch.equal(model(x), plain(x))
+    assert torch.equal(model(x), plain(x))  # a job of the one that is left
+    assert slow.stats().released == 3
+    with pytest.raises(RuntimeError, match="task 'slow'"):
+        model.head.weight.sum()
     slow.close()
     assert torch.equal(model(x), plain(x))
 
@@ -70,7 +74,7 @@ def test_pause_resume_and_new_periods():
     task = rtswap.register(model, period_ms=1000, wcet_ms=20)
     task.pause()
     assert task.state == "paused"
-    with pytest.raises(rtswap.Error), task.job(timeout=1):
+    with pytest.raises(rtswap.JobDropped, match=r"paused.*resume"), task.job(timeout=1):
         pytest.fail("entered")
     task.resume()
     assert task.state == "admitted"
@@ -79,6 +83,8 @@ def test_pause_resume_and_new_periods():
     with pytest.raises(rtswap.AdmissionRefused):
         task.set_period(15)
     assert task.period_ms == 500
+    assert task.promise.state == "admitted"
+    assert not task.promise.reason
     with task.job():
         pass
 
@@ -93,3 +99,38 @@ def test_disable_gives_every_model_its_memory_back():
     assert same_state(model, plain)
     assert torch.equal(model(x), plain(x))
     rtswap.disable()
+
+
+def test_closing_needs_no_grant():
+    model, x = cnn()
+    plain = twin(model)
+    other, _ = recurrent()
+    task, other_task = rtswap.register(model), rtswap.register(other)
+    assert torch.equal(model(x), plain(x))  # changes the buffers of both
+    task.pause()
+    with other_task.job():  # holds the device
+        task.close()
+    assert same_state(model, plain)
+
+
+def test_memory_that_may_not_grow_is_as_it_was(arbiter):
+    model, x = cnn()
+    plain = twin(model)
+    task = rtswap.register(model)
+    before = task.stats()
+    large = torch.zeros(arbiter.budget_bytes, dtype=torch.uint8)
+    for _ in range(2):
+        with pytest.raises(rtswap.ModelTooLarge):
+            rtswap.swappable(large, task=task)
+        with pytest.raises(rtswap.ModelTooLarge):
+            rtswap.region(task, arbiter.budget_bytes)
+    assert (task.stats().arena_bytes, task.stats().host_bytes) == (
+        before.arena_bytes,
+        before.host_bytes,
+    )
+    assert not large.any()
+    small = torch.ones(8)
+    rtswap.swappable(small, task=task)
+    with task.job():
+        assert torch.equal(model(x), plain(x))
+        assert small.all()

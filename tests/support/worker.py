@@ -15,7 +15,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from typing_extensions import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -171,7 +173,7 @@ class Client:
 
     def execution_ms(self, count: int = 20) -> list[float]:
         """Execution alone: job wall time minus waiting, for jobs that restore nothing."""
-        times = []
+        times: list[float] = []
         while len(times) < count:
             [job] = self.jobs()
             if job["restored_bytes"] == 0:

@@ -46,7 +46,7 @@ class Model {
     weights_ = fill(engine::Kind::read_only, weight_bytes, expected_weights_);
     state_ = fill(engine::Kind::mutable_state, 4096, expected_state_);
     scratch_ = session.add_segment(arena_, engine::Kind::scratch, kChunk, {}).value();
-    REQUIRE(session.publish_arena(arena_));
+    REQUIRE(session.publish_arena(arena_, -1));
   }
 
   engine::ArenaId arena() const { return arena_; }
@@ -55,6 +55,14 @@ class Model {
     auto task = session_.open_task(arena_, named(name, timing)).value();
     REQUIRE(task->wait_verdict(kPatience_ns));
     return task;
+  }
+
+  // The host images hold what jobs wrote.
+  bool image_is_right() const {
+    const auto holds = [](const engine::Segment& segment, const std::vector<std::byte>& expected) {
+      return std::memcmp(segment.host, expected.data(), expected.size()) == 0;
+    };
+    return holds(weights_, expected_weights_) && holds(state_, expected_state_);
   }
 
   // Inside a job: true when all bytes are right. Then changes the state.
@@ -268,17 +276,21 @@ TEST_CASE("a model larger than the bank is refused, also when it grows to that")
   Model model(*session, "model", kChunk, 7);
   const auto task = model.open("model");
   REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, 2 * kChunk, {}));
-  const auto grown = session->publish_arena(model.arena());
+  const auto grown = session->publish_arena(model.arena(), -1);
   REQUIRE_FALSE(grown);
   CHECK(grown.error().code == ErrorCode::model_too_large);
-  // The old size stays in force.
+  // The old size stays in force, and what was too much stands in nobody's way.
+  REQUIRE(session->discard_growth(model.arena()));
+  CHECK(session->arena_stats(model.arena())->chunks == 3);
+  REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, kChunk, {}));
+  REQUIRE(session->publish_arena(model.arena(), -1));
   const auto job = started(*task);
   CHECK(model.work());
   CHECK(job->end({}));
 
   const auto large = session->open_arena(0, "large").value();
   REQUIRE(session->add_segment(large, engine::Kind::scratch, 5 * kChunk, {}));
-  REQUIRE(session->publish_arena(large));
+  REQUIRE(session->publish_arena(large, -1));
   const auto refused = session->open_task(large, named("large")).value();
   const auto verdict = refused->wait_verdict(kPatience_ns);
   REQUIRE(verdict);
@@ -294,10 +306,26 @@ TEST_CASE("an arena that grows is restored with its new part") {
   const auto segment =
       session->add_segment(model.arena(), engine::Kind::read_only, kChunk, {}).value();
   std::memset(segment.host, 0x42, segment.bytes);
-  REQUIRE(session->publish_arena(model.arena()));
+  REQUIRE(session->publish_arena(model.arena(), -1));
   const auto job = started(*task);
   CHECK(*reinterpret_cast<const unsigned char*>(segment.address + segment.bytes - 1) == 0x42);
   CHECK(job->end({}));
+}
+
+TEST_CASE("what jobs wrote is in the host images once an arena was saved, without another job") {
+  const auto session = embedded(8);
+  Model model(*session, "model", kChunk, 8);
+  auto task = model.open("model");
+  const auto job = started(*task);
+  CHECK(model.work());
+  CHECK(session->save_arena(model.arena()).error().code == ErrorCode::invalid_argument);
+  CHECK(job->end({}));
+  REQUIRE(task->pause());
+  REQUIRE(task->close());
+  REQUIRE(session->save_arena(model.arena()));
+  CHECK(model.image_is_right());
+  CHECK(session->arena_stats(model.arena())->resident_chunks == 0);
+  CHECK(session->close_arena(model.arena()));
 }
 
 TEST_CASE("closing a session ends whatever waits, in every state") {

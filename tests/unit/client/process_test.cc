@@ -36,7 +36,7 @@ Opened open() {
   opened.session = Session::connect(std::move(options)).value();
   opened.arena = opened.session->open_arena(0, "arena").value();
   REQUIRE(opened.session->add_segment(opened.arena, engine::Kind::mutable_state, 5000, {}));
-  REQUIRE(opened.session->publish_arena(opened.arena));
+  REQUIRE(opened.session->publish_arena(opened.arena, -1));
   TaskOptions task;
   task.name = "task";
   opened.task = opened.session->open_task(opened.arena, task).value();

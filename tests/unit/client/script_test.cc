@@ -25,7 +25,7 @@ struct Scene {
     CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);
     weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk, {}).value();
     state = session->add_segment(arena, engine::Kind::mutable_state, 100, {}).value();
-    REQUIRE(session->publish_arena(arena));
+    REQUIRE(session->publish_arena(arena, -1));
     const auto opened = script->take<protocol::OpenArena>();
     CHECK(opened.chunks == 3);
     CHECK(opened.mutable_chunks == 1);
@@ -130,6 +130,37 @@ TEST_CASE("a granted job that its owner gives up is done, not cancelled") {
   job.reset();
   CHECK(scene.script->take<protocol::JobDone>().job == id);
   CHECK(scene.script->count<protocol::CancelJob>() == 0);
+}
+
+TEST_CASE("an arena grows once the arbiter has let go of the job that was cancelled") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  const auto id = scene.release(job);
+  job->cancel();
+  scene.script->take<protocol::CancelJob>();
+  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+  CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+  CHECK(scene.script->count<protocol::ResizeArena>() == 0);
+  SECTION("and then asks") {
+    scene.script->deliver(protocol::Run{id});  // had crossed the cancellation
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+    CHECK(scene.script->take<protocol::JobDone>().job == id);
+    CHECK(scene.script->take<protocol::ResizeArena>().chunks == 4);
+    scene.answer(2, TaskState::best_effort);
+    CHECK(scene.session->publish_arena(scene.arena, 0));
+  }
+  SECTION("or is as it was") {
+    REQUIRE(scene.session->discard_growth(scene.arena));
+    CHECK(scene.session->publish_arena(scene.arena, 0));
+    CHECK(scene.session->arena_stats(scene.arena)->chunks == 3);
+  }
+  SECTION("and is told later that it may not, when it did not wait") {
+    scene.script->deliver(protocol::Dropped{id, {ErrorCode::interrupted, "cancelled"}});
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
+    scene.answer(2, TaskState::best_effort, Error{ErrorCode::model_too_large, "too large"});
+    CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::model_too_large);
+    CHECK(scene.script->count<protocol::ResizeArena>() == 1);
+  }
 }
 
 TEST_CASE("a dropped job fails with the arbiter's reason, unless its owner uses the memory") {
@@ -257,7 +288,7 @@ TEST_CASE("what is closed while the link is lost is not opened again") {
   const auto other = scene.session->open_arena(0, "other").value();
   scene.script->allow_connections(false);
   scene.script->lose_link();
-  CHECK(scene.session->publish_arena(other).error().code == ErrorCode::daemon_unavailable);
+  CHECK(scene.session->publish_arena(other, -1).error().code == ErrorCode::daemon_unavailable);
   CHECK(scene.session->close_arena(other));
   SECTION("nothing") {
     scene.script->allow_connections(true);

@@ -202,6 +202,24 @@ TEST_CASE("an arena grows while it is resident") {
   CHECK(program.exact());
 }
 
+TEST_CASE("segments that were added in vain leave nothing behind") {
+  Rig rig;
+  Program program(rig, 1, 15);
+  REQUIRE(program.add(Kind::mutable_state, kChunk));
+  REQUIRE(program.restore(1));
+  const ArenaStats before = rig.engine->stats(1).value();
+  REQUIRE(rig.engine->add_segment(1, Kind::read_only, 2 * kChunk, {}));
+  REQUIRE(rig.engine->add_segment(1, Kind::scratch, 1, {}));
+  CHECK(rig.engine->discard_segments(1, 0).error().code == ErrorCode::invalid_argument);
+  REQUIRE(rig.engine->discard_segments(1, 1));
+  REQUIRE(rig.engine->discard_segments(1, 1));
+  const ArenaStats after = rig.engine->stats(1).value();
+  CHECK(after.chunks == before.chunks);
+  CHECK(after.host_bytes == before.host_bytes);
+  CHECK(rig.engine->add_segment(1, Kind::read_only, kChunk, {})->first_position == 1);
+  CHECK(rig.engine->discard_segments(9, 0).error().code == ErrorCode::closed);
+}
+
 TEST_CASE("writes to read_only memory are found before they are lost") {
   Rig rig;
   Program program(rig, 1, 17);
