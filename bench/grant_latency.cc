@@ -144,7 +144,8 @@ int main(int argc, char** argv) {
   if (failed || all_ns.empty()) return 1;
   std::sort(all_ns.begin(), all_ns.end());
   std::printf(
-      "{\"clients\": %d, \"mean_pause_ms\": %d, \"requests\": %zu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, "
+      "{\"clients\": %d, \"mean_pause_ms\": %d, \"requests\": %zu, \"p50_us\": %.1f, \"p90_us\": "
+      "%.1f, \"p99_us\": %.1f, "
       "\"max_us\": %.1f}\n",
       clients, mean_pause_ms, all_ns.size(), percentile_us(all_ns, 50), percentile_us(all_ns, 90),
       percentile_us(all_ns, 99), percentile_us(all_ns, 100));

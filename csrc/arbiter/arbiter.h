@@ -115,24 +115,24 @@ struct Trace {
     session_opened,
     session_closed,
     verdict,
-    released,        // job waits
-    granted_gpu,     // job holds the device (restoring what is missing)
-    restore_begin,   // chunks granted
-    restore_end,     // chunks landed
+    released,       // job waits
+    granted_gpu,    // job holds the device (restoring what is missing)
+    restore_begin,  // chunks granted
+    restore_end,    // chunks landed
     evict_begin,
     evict_end,
-    run_begin,       // job wholly resident and holding the device
+    run_begin,  // job wholly resident and holding the device
     run_end,
     dropped,
-    missed,          // job ended after its deadline
-    overrun,         // job took longer than its declared cost
+    missed,   // job ended after its deadline
+    overrun,  // job took longer than its declared cost
   };
   Kind kind = Kind::released;
   int64_t at_ns = 0;
   uint32_t device = 0;
-  std::string task;     // "name@pid"; of the arena's first task for restore and evict
-  uint64_t job = 0;     // count of this task's releases, from 0
-  uint64_t bytes = 0;   // restored or evicted
+  std::string task;    // "name@pid"; of the arena's first task for restore and evict
+  uint64_t job = 0;    // count of this task's releases, from 0
+  uint64_t bytes = 0;  // restored or evicted
   int64_t release_ns = 0;
   int64_t deadline_ns = 0;
   std::string detail;

@@ -103,8 +103,8 @@ struct Task {
   int64_t response_bound_ns = 0;  // 0: nothing is promised
   int64_t last_release_ns = kNever_ns;
   int64_t waiting_deadline_ns = kNoDeadline_ns;  // scratch of the victim choice
-  uint32_t requests = 0;  // of the client about this task, the one being answered included
-  bool answer_pending = false;      // the last request has not been answered yet
+  uint32_t requests = 0;           // of the client about this task, the one being answered included
+  bool answer_pending = false;     // the last request has not been answered yet
   uint32_t requests_answered = 0;  // while so: the ones before it
   uint32_t overruns_in_a_row = 0;
   uint64_t released = 0, met = 0, missed = 0, dropped = 0, overruns = 0;

@@ -23,8 +23,8 @@ class InvariantViolation : public std::logic_error {
 }  // namespace rtswap
 
 // RTSWAP_CHECK(condition, "detail"): the detail is a std::string expression, built only on failure.
-#define RTSWAP_CHECK(condition, detail)                                            \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::rtswap::invariant_violated(__FILE__, __LINE__, #condition, (detail));      \
+#define RTSWAP_CHECK(condition, detail)                                       \
+  do {                                                                        \
+    if (!(condition)) [[unlikely]]                                            \
+      ::rtswap::invariant_violated(__FILE__, __LINE__, #condition, (detail)); \
   } while (false)

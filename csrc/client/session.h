@@ -36,9 +36,9 @@ using protocol::Verdict;
 
 // The arbiter inside this process, with a bank of its own.
 struct EmbeddedOptions {
-  std::string device_uuid;      // empty: the only CUDA device (several: an error that lists them)
-  uint64_t budget_bytes = 0;    // 0: 80 % of what is free now
-  uint64_t chunk_bytes = 0;     // 0: bank::default_chunk_bytes(budget)
+  std::string device_uuid;       // empty: the only CUDA device (several: an error that lists them)
+  uint64_t budget_bytes = 0;     // 0: 80 % of what is free now
+  uint64_t chunk_bytes = 0;      // 0: bank::default_chunk_bytes(budget)
   uint64_t simulated_bytes = 0;  // > 0: a simulated device with a bank of this size instead of CUDA
   uint64_t simulated_bytes_per_s = 0;  // its link bandwidth; 0: the simulated driver's default
 };
@@ -51,13 +51,13 @@ enum class ArbiterChoice : uint8_t {
 
 struct ConnectOptions {
   ArbiterChoice choice = ArbiterChoice::automatic;
-  std::string socket_path;   // empty: RTSWAP_SOCKET, else the default places
+  std::string socket_path;  // empty: RTSWAP_SOCKET, else the default places
   EmbeddedOptions embedded;
   std::string process_name;  // empty: the executable's name
   std::string library_version;
-  std::string grpc_library;  // path of librtswap_grpc.so
+  std::string grpc_library;   // path of librtswap_grpc.so
   uint64_t static_bytes = 0;  // memory beside the bank this process will use on each device
-  bool verify = false;       // engine::EngineOptions::verify
+  bool verify = false;        // engine::EngineOptions::verify
   std::function<void(uint32_t done, uint32_t total)> progress;  // making or importing chunks
 };
 
@@ -73,10 +73,10 @@ struct TaskOptions {
 struct JobInfo {
   uint64_t index = 0;  // of this task, from 0
   int64_t release_ns = 0;
-  int64_t deadline_ns = 0;  // kNoDeadline_ns: none
-  int64_t started_ns = 0;   // granted and wholly resident
-  int64_t ended_ns = 0;     // its device work had completed
-  int64_t waited_ns = 0;    // from the request to started
+  int64_t deadline_ns = 0;      // kNoDeadline_ns: none
+  int64_t started_ns = 0;       // granted and wholly resident
+  int64_t ended_ns = 0;         // its device work had completed
+  int64_t waited_ns = 0;        // from the request to started
   uint64_t restored_bytes = 0;  // for this job, since its request
 };
 
@@ -157,7 +157,8 @@ class Session {
   // Takes segments that were added since the last size in force out again, with their images.
   virtual Status discard_growth(engine::ArenaId arena) = 0;
   // Brings every byte that only the device has to the host images. Needs neither a grant nor a link
-  // to the arbiter; the arena can only be closed afterwards. REQUIRES: its tasks are closed. Blocks.
+  // to the arbiter; the arena can only be closed afterwards. REQUIRES: its tasks are closed.
+  // Blocks.
   virtual Status save_arena(engine::ArenaId arena) = 0;
   // REQUIRES: its tasks are closed. Blocks until unmapped.
   virtual Status close_arena(engine::ArenaId arena) = 0;

@@ -118,9 +118,9 @@ class CudaDriver final : public Driver {
   Result<Address> reserve(uint64_t bytes, std::string_view) override {
     // The contract of driver.h, kept here: CUDA is not asked to judge odd sizes.
     if (bytes == 0 || bytes % info_.granularity_bytes != 0) {
-      return fail(ErrorCode::driver_failure,
-                  "reserving " + std::to_string(bytes) + " bytes: not a multiple of " +
-                      std::to_string(info_.granularity_bytes));
+      return fail(ErrorCode::driver_failure, "reserving " + std::to_string(bytes) +
+                                                 " bytes: not a multiple of " +
+                                                 std::to_string(info_.granularity_bytes));
     }
     cuda::DevicePointer address = 0;
     RTSWAP_TRY(in_context(

@@ -35,8 +35,8 @@ struct HeldArena {
   ArenaId arena = 0;
   uint32_t device = 0;  // index into Welcome::devices of the lost session
   std::string device_uuid;
-  uint32_t chunks = 0;             // size of the arena
-  std::vector<ChunkId> resident;   // chunk under position 0, 1, ...: the resident prefix
+  uint32_t chunks = 0;            // size of the arena
+  std::vector<ChunkId> resident;  // chunk under position 0, 1, ...: the resident prefix
 };
 
 // First message of a session. A client that resumes names its old session; it then opens its
@@ -45,7 +45,7 @@ struct Hello {
   uint32_t protocol_version = kVersion;
   std::string process_name;  // for people: "camera", shown as name@pid
   std::string library_version;
-  int64_t pid = 0;  // as the client sees it; identity comes from peer credentials
+  int64_t pid = 0;                // as the client sees it; identity comes from peer credentials
   SessionId resumed_session = 0;  // 0: a new client
   std::vector<HeldArena> held;
 };
@@ -156,10 +156,9 @@ struct RestoreFailed {
 
 struct Goodbye {};
 
-using ClientMessage =
-    std::variant<Hello, DeviceReport, OpenArena, ResizeArena, CloseArena, OpenTask, UpdateTask, PauseTask,
-                 ResumeTask, CloseTask, Release, CancelJob, JobDone, Restored, Evicted,
-                 RestoreFailed, Goodbye>;
+using ClientMessage = std::variant<Hello, DeviceReport, OpenArena, ResizeArena, CloseArena,
+                                   OpenTask, UpdateTask, PauseTask, ResumeTask, CloseTask, Release,
+                                   CancelJob, JobDone, Restored, Evicted, RestoreFailed, Goodbye>;
 
 // ------------------------------------------------------------------------- arbiter to client
 

@@ -25,7 +25,7 @@ struct DeviceStats {
   uint64_t chunk_bytes = 0;
   uint32_t chunk_count = 0, free_chunks = 0;
   uint64_t static_bytes = 0, static_limit_bytes = 0;
-  std::string running;  // "name@pid" of the job that holds the device, or empty
+  std::string running;     // "name@pid" of the job that holds the device, or empty
   double utilisation = 0;  // sum of block/period over admitted tasks
 };
 struct Snapshot {

@@ -55,19 +55,17 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
   options.verify = verify;
   const Progress report = with_gil(progress);
   if (report) options.progress = [&report](uint32_t done, uint32_t total) { report(done, total); };
-  return SessionObject(
-      take_unlocked([&] { return client::Session::connect(std::move(options)); }));
+  return SessionObject(take_unlocked([&] { return client::Session::connect(std::move(options)); }));
 }
 
-engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int kind,
-                            uint64_t bytes, const py::object& progress) {
+engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int kind, uint64_t bytes,
+                            const py::object& progress) {
   const Progress report = with_gil(progress);
   // Passed on by reference: a copy would touch Python's reference counts without the GIL.
   Progress forward;
   if (report) forward = [&report](uint64_t done, uint64_t total) { report(done, total); };
-  return take_unlocked([&] {
-    return session->add_segment(arena, static_cast<engine::Kind>(kind), bytes, forward);
-  });
+  return take_unlocked(
+      [&] { return session->add_segment(arena, static_cast<engine::Kind>(kind), bytes, forward); });
 }
 
 void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_ns) {
@@ -87,8 +85,7 @@ TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::s
   options.timing = {.period_ns = period_ns, .deadline_ns = deadline_ns, .wcet_ns = wcet_ns};
   options.resident = resident;
   options.late = late_run ? client::LatePolicy::run : client::LatePolicy::drop;
-  options.on_refusal =
-      best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
+  options.on_refusal = best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
   return TaskObject(take_unlocked([&] { return session->open_task(arena, options); }));
 }
 
@@ -98,9 +95,8 @@ void bind_session(py::module_& module) {
   py::class_<engine::Segment>(module, "Segment")
       // A segment over any memory, so that TensorSet can be tested without a session.
       .def(py::init([](uint64_t address, uintptr_t host, uint64_t bytes) {
-             return engine::Segment{.address = address,
-                                    .host = reinterpret_cast<std::byte*>(host),
-                                    .bytes = bytes};
+             return engine::Segment{
+                 .address = address, .host = reinterpret_cast<std::byte*>(host), .bytes = bytes};
            }),
            py::arg("address"), py::arg("host_address"), py::arg("bytes"))
       .def_readonly("address", &engine::Segment::address)
@@ -122,52 +118,60 @@ void bind_session(py::module_& module) {
                              [](SessionObject& self) { return self->arbiter_name(); })
       .def_property_readonly("devices",
                              [](SessionObject& self) { return to_python(self->devices()); })
-      .def("find_device",
-           [](SessionObject& self, const std::string& uuid) {
-             return take(self->find_device(uuid));
-           },
-           py::arg("uuid"))
-      .def("use_device",
-           [](SessionObject& self, uint32_t device) {
-             take_unlocked([&] { return self->use_device(device); });
-           },
-           py::arg("device"))
-      .def("open_arena",
-           [](SessionObject& self, uint32_t device, const std::string& label) {
-             return take_unlocked([&] { return self->open_arena(device, label); });
-           },
-           py::arg("device"), py::arg("label"))
+      .def(
+          "find_device",
+          [](SessionObject& self, const std::string& uuid) {
+            return take(self->find_device(uuid));
+          },
+          py::arg("uuid"))
+      .def(
+          "use_device",
+          [](SessionObject& self, uint32_t device) {
+            take_unlocked([&] { return self->use_device(device); });
+          },
+          py::arg("device"))
+      .def(
+          "open_arena",
+          [](SessionObject& self, uint32_t device, const std::string& label) {
+            return take_unlocked([&] { return self->open_arena(device, label); });
+          },
+          py::arg("device"), py::arg("label"))
       .def("add_segment", &add_segment, py::arg("arena"), py::arg("kind"), py::arg("bytes"),
            py::arg("progress"))
       .def("publish_arena", &publish_arena, py::arg("arena"), py::arg("limit_ns"))
-      .def("discard_growth",
-           [](SessionObject& self, engine::ArenaId arena) {
-             take_unlocked([&] { return self->discard_growth(arena); });
-           },
-           py::arg("arena"))
-      .def("save_arena",
-           [](SessionObject& self, engine::ArenaId arena) {
-             take_unlocked([&] { return self->save_arena(arena); });
-           },
-           py::arg("arena"))
-      .def("close_arena",
-           [](SessionObject& self, engine::ArenaId arena) {
-             take_unlocked([&] { return self->close_arena(arena); });
-           },
-           py::arg("arena"))
-      .def("arena_stats",
-           [](SessionObject& self, engine::ArenaId arena) {
-             return to_python(take(self->arena_stats(arena)));
-           },
-           py::arg("arena"))
+      .def(
+          "discard_growth",
+          [](SessionObject& self, engine::ArenaId arena) {
+            take_unlocked([&] { return self->discard_growth(arena); });
+          },
+          py::arg("arena"))
+      .def(
+          "save_arena",
+          [](SessionObject& self, engine::ArenaId arena) {
+            take_unlocked([&] { return self->save_arena(arena); });
+          },
+          py::arg("arena"))
+      .def(
+          "close_arena",
+          [](SessionObject& self, engine::ArenaId arena) {
+            take_unlocked([&] { return self->close_arena(arena); });
+          },
+          py::arg("arena"))
+      .def(
+          "arena_stats",
+          [](SessionObject& self, engine::ArenaId arena) {
+            return to_python(take(self->arena_stats(arena)));
+          },
+          py::arg("arena"))
       .def("open_task", &open_task, py::kw_only(), py::arg("arena"), py::arg("name"),
            py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("resident"),
            py::arg("late_run"), py::arg("best_effort"))
-      .def("snapshot",
-           [](SessionObject& self, int64_t limit_ns) {
-             return to_python(take_unlocked([&] { return self->snapshot(limit_ns); }));
-           },
-           py::arg("limit_ns"))
+      .def(
+          "snapshot",
+          [](SessionObject& self, int64_t limit_ns) {
+            return to_python(take_unlocked([&] { return self->snapshot(limit_ns); }));
+          },
+          py::arg("limit_ns"))
       .def_property_readonly("common_start_ns",
                              [](SessionObject& self) { return self->common_start_ns(); })
       .def("close", [](SessionObject& self) { take_unlocked([&] { return self->close(); }); });

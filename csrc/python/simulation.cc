@@ -1,6 +1,5 @@
 #include "csrc/python/simulation.h"
 
-
 #include <pybind11/stl.h>
 
 #include <string>

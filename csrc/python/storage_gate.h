@@ -25,7 +25,9 @@ struct ThrowFlag {
 template struct Expose<ThrowFlag, &c10::StorageImpl::throw_on_immutable_data_ptr_>;
 
 template <class Impl>
-concept CanBeCleared = requires(Impl& storage) { storage.clear_data_ptr_access_error_msg_(); };
+concept CanBeCleared = requires(Impl& storage) {
+  storage.clear_data_ptr_access_error_msg_();
+};
 
 // Despite its name torch's call releases nothing. Idempotent; the last message wins.
 inline void close_storage(c10::StorageImpl& storage, const std::string& message) {

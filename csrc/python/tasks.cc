@@ -100,11 +100,12 @@ void bind_tasks(py::module_& module) {
            py::arg("limit_ns"))
       .def("pause", [](TaskObject& self) { take_unlocked([&] { return self->pause(); }); })
       .def("resume", &resume, py::arg("limit_ns"))
-      .def("release",
-           [](TaskObject& self, int64_t release_ns, bool exclusive) {
-             return JobObject(take_unlocked([&] { return self->release(release_ns, exclusive); }));
-           },
-           py::arg("release_ns"), py::arg("exclusive"))
+      .def(
+          "release",
+          [](TaskObject& self, int64_t release_ns, bool exclusive) {
+            return JobObject(take_unlocked([&] { return self->release(release_ns, exclusive); }));
+          },
+          py::arg("release_ns"), py::arg("exclusive"))
       .def("close", [](TaskObject& self) { take_unlocked([&] { return self->close(); }); });
 }
 

@@ -39,9 +39,9 @@ struct Watch {
 
 class TensorSet {
  public:
-  // `device`: where jobs compute; `owner` names the task in messages. Errors (as Python exceptions):
-  // unsupported (meta, sparse, quantised, opaque, another device), invalid_argument (memory that
-  // torch does not own, already declared, device mismatch).
+  // `device`: where jobs compute; `owner` names the task in messages. Errors (as Python
+  // exceptions): unsupported (meta, sparse, quantised, opaque, another device), invalid_argument
+  // (memory that torch does not own, already declared, device mismatch).
   TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner);
   TensorSet(const TensorSet&) = delete;
   TensorSet& operator=(const TensorSet&) = delete;
@@ -86,8 +86,8 @@ class TensorSet {
  private:
   // The used part of one storage, moved as a whole.
   struct Extent {
-    c10::Storage source;     // before commit: where the bytes are
-    c10::Storage home;       // after commit: lies in the arena
+    c10::Storage source;       // before commit: where the bytes are
+    c10::Storage home;         // after commit: lies in the arena
     uint64_t begin_bytes = 0;  // of the used part within `source`
     uint64_t bytes = 0;
     uint64_t offset_bytes = 0;  // within the segment
@@ -96,12 +96,11 @@ class TensorSet {
     std::byte* host = nullptr;
     void* address = nullptr;
     c10::Device origin;
-    int64_t version = 0;  // sum over the members, as of note_versions
+    int64_t version = 0;   // sum over the members, as of note_versions
     bool partial = false;  // other parts of `source` stay where they are
     bool resizable = false;
 
-    explicit Extent(c10::Storage storage)
-        : source(std::move(storage)), origin(source.device()) {}
+    explicit Extent(c10::Storage storage) : source(std::move(storage)), origin(source.device()) {}
   };
 
   void add(size_t index);

@@ -255,8 +255,7 @@ void TensorSet::move_to_new_storage(Extent& extent, std::shared_ptr<void> arena)
   extent.source = {};
 }
 
-void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage,
-                                 int64_t shift_bytes) {
+void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage, int64_t shift_bytes) {
   for (const size_t member : extent.members) {
     at::Tensor& tensor = tensors_[member].tensor;
     const int64_t offset =
@@ -392,29 +391,33 @@ void bind_tensors(py::module_& module) {
              return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner));
            }),
            py::arg("tensors"), py::arg("device"), py::arg("owner"))
-      .def("bytes", [kind_of](const TensorSet& set, int kind) { return set.bytes(kind_of(kind)); },
-           py::arg("kind"))
+      .def(
+          "bytes", [kind_of](const TensorSet& set, int kind) { return set.bytes(kind_of(kind)); },
+          py::arg("kind"))
       .def_property_readonly("storage_count", &TensorSet::storage_count)
       .def("left_behind", &TensorSet::left_behind)
-      .def("fill",
-           [kind_of](TensorSet& set, int kind, const engine::Segment& segment) {
-             set.fill(kind_of(kind), segment);
-           },
-           py::arg("kind"), py::arg("segment"))
-      .def("commit",
-           [](TensorSet& set, const SessionObject* session) {
-             set.commit(session == nullptr ? nullptr : session->shared());
-           },
-           py::arg("session").none(true))
-      .def("watch",
-           [](TensorSet& set, const std::vector<WatchEntry>& entries) {
-             std::vector<Watch> watches;
-             for (const auto& [name, holder, key, tensor] : entries) {
-               watches.push_back({name, holder, key, tensor});
-             }
-             set.watch(std::move(watches));
-           },
-           py::arg("watches"))
+      .def(
+          "fill",
+          [kind_of](TensorSet& set, int kind, const engine::Segment& segment) {
+            set.fill(kind_of(kind), segment);
+          },
+          py::arg("kind"), py::arg("segment"))
+      .def(
+          "commit",
+          [](TensorSet& set, const SessionObject* session) {
+            set.commit(session == nullptr ? nullptr : session->shared());
+          },
+          py::arg("session").none(true))
+      .def(
+          "watch",
+          [](TensorSet& set, const std::vector<WatchEntry>& entries) {
+            std::vector<Watch> watches;
+            for (const auto& [name, holder, key, tensor] : entries) {
+              watches.push_back({name, holder, key, tensor});
+            }
+            set.watch(std::move(watches));
+          },
+          py::arg("watches"))
       .def("escaped", &TensorSet::escaped)
       .def("open", &TensorSet::open)
       .def("close", &TensorSet::close, py::arg("message"))

@@ -10,8 +10,7 @@ py::list to_python(const std::vector<protocol::DeviceDescription>& devices) {
   for (const protocol::DeviceDescription& device : devices) {
     list.append(py::dict("uuid"_a = device.uuid, "name"_a = device.name,
                          "simulated"_a = device.simulated, "total_bytes"_a = device.total_bytes,
-                         "chunk_bytes"_a = device.chunk_bytes,
-                         "chunk_count"_a = device.chunk_count,
+                         "chunk_bytes"_a = device.chunk_bytes, "chunk_count"_a = device.chunk_count,
                          "simulated_bytes_per_s"_a = device.simulated_bytes_per_s));
   }
   return list;
@@ -43,8 +42,8 @@ py::dict to_python(const protocol::DeviceStats& device) {
   return py::dict("uuid"_a = device.uuid, "chunk_bytes"_a = device.chunk_bytes,
                   "chunk_count"_a = device.chunk_count, "free_chunks"_a = device.free_chunks,
                   "static_bytes"_a = device.static_bytes,
-                  "static_limit_bytes"_a = device.static_limit_bytes,
-                  "running"_a = device.running, "utilisation"_a = device.utilisation);
+                  "static_limit_bytes"_a = device.static_limit_bytes, "running"_a = device.running,
+                  "utilisation"_a = device.utilisation);
 }
 
 }  // namespace

@@ -113,9 +113,9 @@ bool Region::free(void* address) {
   held_bytes_ -= held->second.bytes;
   const auto range =
       free_
-          .insert({held->first,
-                   {.bytes = held->second.bytes, .stream = held->second.stream,
-                    .any_stream = false}})
+          .insert(
+              {held->first,
+               {.bytes = held->second.bytes, .stream = held->second.stream, .any_stream = false}})
           .first;
   held_.erase(held);
   merge_around(range);
