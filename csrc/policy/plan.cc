@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 namespace rtswap::policy {
 namespace {
@@ -31,15 +32,19 @@ class Planner {
     chunk_ns_ = load_ns(input_.link, 1);
   }
 
+  // No more than the promise needs: what is not kept for one arena is shared by all, and whose
+  // deadline comes next uses it.
   Prefixes plan() {
     if (everything_fits()) return named();
+    restart();
+    if (!find_failing_window()) return named();
     for (const Order order : kOrders) {
       restart();
+      raise_largest();
       if (order == Order::by_rate) fill();
-      const bool passes = relieve_until_it_passes(order);
-      fill();
-      if (passes) break;
+      if (relieve_until_it_passes(order)) return named();
     }
+    fill();
     return named();
   }
 
@@ -62,7 +67,6 @@ class Planner {
     resident_ = base_;
     kept_ = 0;
     for (const uint32_t chunks : resident_) kept_ += chunks;
-    raise_largest();
   }
 
   uint32_t missing(size_t arena) const { return arenas_[arena].chunks - resident_[arena]; }
@@ -92,7 +96,7 @@ class Planner {
     kept_ += chunks;
   }
 
-  // Free of charge, so always right.
+  // Free in the memory condition: relief that costs the other arenas nothing of their prefixes.
   void raise_largest() {
     for (size_t arena = 0; arena < arenas_.size(); ++arena) {
       const uint32_t others = largest_missing_besides(arena);
@@ -114,14 +118,19 @@ class Planner {
   bool relieve_until_it_passes(Order order) {
     // Each step fills an arena, or clears a window, or ends: far fewer in practice.
     for (size_t step = 0; step < 64 + 16 * arenas_.size(); ++step) {
-      update_demands();
-      if (unknown_bandwidth_) return false;
-      const auto failure = find_failure(demands_, NpEdfOptions{0, input_.link.overhead_ns});
+      const auto failure = find_failing_window();
       if (!failure) return true;
-      if (!relieve(*failure, order)) return false;
+      if (unknown_bandwidth_ || !relieve(*failure, order)) return false;
       raise_largest();
     }
     return false;
+  }
+
+  // nullopt: the test passes. Sets unknown_bandwidth_ when no restore can be promised.
+  std::optional<Failure> find_failing_window() {
+    update_demands();
+    if (unknown_bandwidth_) return Failure{};
+    return find_failure(demands_, NpEdfOptions{0, input_.link.overhead_ns});
   }
 
   void update_demands() {
