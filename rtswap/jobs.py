@@ -34,7 +34,9 @@ _INSTANTS = ("started_ns", "ended_ns")
 
 def current_job() -> Job | None:
     """The job this thread (or asyncio task) is inside of."""
-    return _current.get()
+    job = _current.get()
+    # An asyncio task that was made inside a job keeps its context longer than the job lasts.
+    return job if job is not None and job._native is not None else None
 
 
 def release_instant(stamp_ns: int | None) -> int:
@@ -210,7 +212,7 @@ class Job:
     # --- steps ------------------------------------------------------------------------------------
 
     def _request(self) -> _core.Job:
-        outer = _current.get()
+        outer = current_job()
         if outer is not None:
             raise NestedJob(
                 f"A job of task '{self._task.name}' was entered inside a job of task "

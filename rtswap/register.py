@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from rtswap import runtime
+from rtswap.admission import Late, OnRefusal, Timing, open_native, open_options
 from rtswap.arena import Arena, plan
 from rtswap.collect import Kinds, collect_modules, collect_tensor, kind_named, warn_unseen
 from rtswap.errors import AdmissionRefused, InvalidArgument
 from rtswap.jobs import quietly
+from rtswap.measure import worst_execution_ns
 from rtswap.residency import task_of
-from rtswap.tasks import Late, OnRefusal, Task, Timing, log, open_native, open_options
+from rtswap.tasks import Task
 from rtswap.units import limit_ns
+
+log = logging.getLogger("rtswap")
 
 
 def register(
@@ -99,11 +103,9 @@ def _warm(
     on_refusal: OnRefusal,
     timeout: float | None,
 ) -> None:
-    inputs = pytree.tree_map_only(
-        torch.Tensor, lambda tensor: tensor.to(task.device), example_inputs
-    )
     try:
-        task._measure(lambda: module(*inputs), timeout)
+        cost_ns = worst_execution_ns(task, module, example_inputs, timeout)
+        task._declare_measured(cost_ns, timeout)
     except AdmissionRefused as error:
         if on_refusal == "best_effort":
             log.warning("task '%s' runs without a promise: %s", task.name, error)

@@ -7,28 +7,23 @@ import logging
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rtswap import _core
-from rtswap.errors import Closed, DuplicateName, InvalidArgument, UnknownDevice, Unsupported
+from rtswap.choices import CONTEXT_BYTES, connect, options_of, refuse_backend, wants_simulation
+from rtswap.devices import default_device, torch_device, uuid_of
+from rtswap.errors import Closed, DuplicateName, InvalidArgument
 from rtswap.jobs import current_job, quietly
 from rtswap.report import Info, Snapshot
-from rtswap.units import Size, limit_ns, parse_bytes, parse_share, show_bytes
+from rtswap.units import Size, limit_ns, show_bytes
 
 if TYPE_CHECKING:
     from rtswap.arena import Arena
     from rtswap.tasks import Task
 
 log = logging.getLogger("rtswap")
-
-# A CUDA context (measured: 526 MiB) and torch's own pool, when nothing else is announced.
-_DEFAULT_STATIC_BYTES = 1 << 30
-_CONTEXT_BYTES = 526 << 20
-_SMALLEST_SIMULATION_BYTES = 64 << 20
-_LARGEST_DEFAULT_SIMULATION_BYTES = 1 << 30
 
 
 class Runtime:
@@ -61,10 +56,10 @@ class Runtime:
         if device is None:
             if hasattr(self, "device_index"):
                 return self.device_index, self.torch_device
-            index = _default_device(devices)
+            index = default_device(devices)
         else:
-            index = self.session.find_device(_uuid_of(device, devices))
-        return index, _torch_device(devices[index])
+            index = self.session.find_device(uuid_of(device, devices))
+        return index, torch_device(devices[index])
 
     def tasks(self) -> list[Task]:
         with self._lock:
@@ -115,7 +110,7 @@ class Runtime:
             return
         total = torch.cuda.get_device_properties(self.torch_device).total_memory
         # torch counts segments of pools over our regions, too.
-        allowed = max(0, self.static_bytes - _CONTEXT_BYTES) + self.region_bytes
+        allowed = max(0, self.static_bytes - CONTEXT_BYTES) + self.region_bytes
         torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), self.torch_device)
 
     def close(self) -> None:
@@ -207,9 +202,9 @@ def enable(
                     "rtswap is enabled already, with other arguments. Call rtswap.disable() first."
                 )
             return _runtime.info()
-        _refuse_backend()
-        options = _options(given)
-        session = _connect(given, options)
+        refuse_backend()
+        options = options_of(given)
+        session = connect(given, options)
         try:
             _runtime = Runtime(session, options)
             _runtime.limit_static_memory()
@@ -244,105 +239,6 @@ def stats(timeout: float | None = 5.0) -> Snapshot:
     return Snapshot.of(require().session.snapshot(limit_ns(timeout)))
 
 
-# --- choices ------------------------------------------------------------------------------------
-
-
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    wants_embedded = given["embedded"] or _wants_simulation(given)
-    if given["socket"] is not None and wants_embedded:
-        raise InvalidArgument(
-            "socket= names a daemon; embedded= and simulate= ask for an arbiter in this process. "
-            "Give one of them."
-        )
-    cuda = torch.cuda.is_available()
-    simulated_bytes = _simulated_bytes(given, cuda)
-    budget_bytes = 0
-    if given["budget"] is not None and not simulated_bytes:
-        total = torch.cuda.get_device_properties(_cuda_index(given["device"])).total_memory
-        budget_bytes = parse_share(given["budget"], total, "budget")
-    static = given["static"]
-    on_cuda = cuda and not simulated_bytes
-    return {
-        "given": given,
-        "choice": "daemon"
-        if given["socket"] is not None
-        else "embedded"
-        if wants_embedded
-        else "automatic",
-        "device": given["device"],
-        "strict": given["strict"],
-        "budget_bytes": budget_bytes,
-        "simulated_bytes": simulated_bytes,
-        "simulated_bytes_per_s": 0
-        if given["link_bandwidth"] is None
-        else parse_bytes(given["link_bandwidth"], "link_bandwidth"),
-        "static_bytes": parse_bytes(static, "static")
-        if static is not None
-        else _DEFAULT_STATIC_BYTES
-        if on_cuda
-        else 0,
-        "limits_static": static is not None,
-    }
-
-
-def _wants_simulation(given: dict[str, Any]) -> bool:
-    return given["simulate"] is not None and given["simulate"] is not False
-
-
-def _simulated_bytes(given: dict[str, Any], cuda: bool) -> int:
-    """Size of the simulated bank; 0: a real device."""
-    simulate = given["simulate"]
-    if cuda and not _wants_simulation(given):
-        return 0
-    if isinstance(simulate, int | str) and not isinstance(simulate, bool):
-        if given["budget"] is not None:
-            raise InvalidArgument("simulate= with a size and budget= say the same thing twice.")
-        return parse_bytes(simulate, "simulate")
-    default = min(_LARGEST_DEFAULT_SIMULATION_BYTES, _available_memory() // 4)
-    if given["budget"] is not None:
-        return parse_share(given["budget"], _available_memory(), "budget")
-    return max(_SMALLEST_SIMULATION_BYTES, default)
-
-
-def _available_memory() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _connect(given: dict[str, Any], options: dict[str, Any]) -> _core.Session:
-    device = given["device"]
-    uuid = ""
-    if device is not None and not options["simulated_bytes"]:
-        uuid = _uuid_of(device, [])
-    return _core.Session.connect(
-        choice=options["choice"],
-        socket_path=given["socket"] or "",
-        device_uuid=uuid,
-        budget_bytes=options["budget_bytes"],
-        chunk_bytes=0,
-        simulated_bytes=options["simulated_bytes"],
-        simulated_bytes_per_s=options["simulated_bytes_per_s"],
-        process_name=given["name"] or Path(sys.argv[0] or "python").name,
-        grpc_library=str(Path(__file__).parent / "librtswap_grpc.so"),
-        static_bytes=options["static_bytes"],
-        verify=given["verify"],
-        progress=_progress,
-    )
-
-
-def _progress(done: int, total: int) -> None:
-    if done == total or done % max(1, total // 10) == 0:
-        log.debug("preparing the bank: %d of %d chunks", done, total)
-
-
-def _refuse_backend() -> None:
-    if torch.cuda.is_available() and torch.cuda.get_allocator_backend() == "cudaMallocAsync":
-        raise Unsupported(
-            "torch uses the cudaMallocAsync backend (PYTORCH_CUDA_ALLOC_CONF or PYTORCH_ALLOC_CONF "
-            "has backend:cudaMallocAsync). rtswap needs torch's native allocator: remove that "
-            "setting."
-        )
-
-
 def _say(chosen: Info, given: dict[str, Any]) -> None:
     line = (
         f"rtswap: {chosen.arbiter}, {chosen.device_name} ({chosen.device_uuid}), "
@@ -352,87 +248,10 @@ def _say(chosen: Info, given: dict[str, Any]) -> None:
         log.info(line)
     else:
         print(line, file=sys.stderr)
-    if chosen.simulated and chosen.embedded and not _wants_simulation(given):
+    if chosen.simulated and chosen.embedded and not wants_simulation(given):
         log.warning("no GPU and no daemon here: models run on the simulated device, on the CPU.")
     if given["budget"] is not None and not chosen.embedded:
         log.warning("budget= has no effect: the bank is the daemon's.")
-
-
-# --- devices ------------------------------------------------------------------------------------
-
-
-def _cuda_index(device: torch.device | str | int | None) -> int:
-    """torch's index of a CUDA device given in any form."""
-    if device is None:
-        return torch.cuda.current_device()
-    if isinstance(device, int) or (isinstance(device, str) and device.isdigit()):
-        return int(device)
-    text = str(device)
-    for index in range(torch.cuda.device_count()):
-        if text.lower() == _cuda_uuid(index).lower():
-            return index
-    try:
-        parsed = torch.device(text)
-    except RuntimeError:
-        raise UnknownDevice(
-            f"device {text!r} is no CUDA device of this process. There are: "
-            + ", ".join(_cuda_uuid(index) for index in range(torch.cuda.device_count()))
-        ) from None
-    return torch.cuda.current_device() if parsed.index is None else parsed.index
-
-
-def _cuda_uuid(index: int) -> str:
-    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
-
-
-def _uuid_of(device: torch.device | str | int, devices: list[dict[str, Any]]) -> str:
-    """UUID of a device given as index, torch device or UUID."""
-    text = str(device)
-    known = {entry["uuid"].lower(): entry["uuid"] for entry in devices}
-    if text.lower() in known:
-        return str(known[text.lower()])
-    simulated = [entry["uuid"] for entry in devices if entry["simulated"]]
-    if text == "cpu" and len(simulated) == 1:
-        return str(simulated[0])
-    if text.upper().startswith(("GPU-", "SIM-", "MIG-")):
-        return text
-    if not torch.cuda.is_available():
-        raise UnknownDevice(
-            f"device {text!r}: there is no CUDA device in this process."
-            + (f" The arbiter has {', '.join(known.values())}." if known else "")
-        )
-    index = _cuda_index(device)
-    if not 0 <= index < torch.cuda.device_count():
-        raise UnknownDevice(
-            f"device {text!r}: this process sees {torch.cuda.device_count()} CUDA device(s)."
-        )
-    return _cuda_uuid(index)
-
-
-def _default_device(devices: list[dict[str, Any]]) -> int:
-    if len(devices) == 1:
-        return 0
-    if torch.cuda.is_available():
-        current = _cuda_uuid(torch.cuda.current_device())
-        for index, device in enumerate(devices):
-            if device["uuid"] == current:
-                return index
-    raise UnknownDevice(
-        "The arbiter manages several devices; say which by device=: "
-        + ", ".join(device["uuid"] for device in devices)
-    )
-
-
-def _torch_device(device: dict[str, Any]) -> torch.device:
-    if device["simulated"]:
-        return torch.device("cpu")
-    for index in range(torch.cuda.device_count()):
-        if _cuda_uuid(index) == device["uuid"]:
-            return torch.device("cuda", index)
-    raise UnknownDevice(
-        f"The arbiter manages {device['uuid']}, which torch does not see in this process "
-        "(CUDA_VISIBLE_DEVICES, or a torch without CUDA)."
-    )
 
 
 # --- the end of the process ---------------------------------------------------------------------

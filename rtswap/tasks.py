@@ -2,72 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import statistics
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from rtswap import _core
+from rtswap.admission import Late, OnRefusal, Timing, open_native, open_options
 from rtswap.arena import Arena
 from rtswap.clock import JobClock
-from rtswap.errors import AdmissionRefused, Closed, InvalidArgument
+from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
-from rtswap.jobs import Job, quietly, release_instant
+from rtswap.jobs import Job, release_instant
 from rtswap.report import Promise, TaskStats
-from rtswap.units import limit_ns, positive_ns
+from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
     from rtswap.runtime import Runtime
 
-log = logging.getLogger("rtswap")
-
-Late = Literal["drop", "run"]
-OnRefusal = Literal["raise", "best_effort"]
-
-WARM_UP_JOBS = 2
-"""Jobs before the measurement: caches, algorithm choices, lazy initialisation."""
-MEASURED_JOBS = 5
 MARGIN = 1.2
 """Factor on the worst measured device time."""
 
 _KEPT_RESPONSES = 1024
-
-
-class Timing:
-    """Checked timing of a task in the core's units."""
-
-    def __init__(
-        self,
-        period_ms: float | None,
-        rate_hz: float | None,
-        deadline_ms: float | None,
-        wcet_ms: float | None,
-    ) -> None:
-        if period_ms is not None and rate_hz is not None:
-            raise InvalidArgument("Give period_ms or rate_hz, not both.")
-        self.period_ns = 0
-        if rate_hz is not None:
-            positive_ns(rate_hz, "rate_hz")
-            self.period_ns = positive_ns(1000.0 / rate_hz, "rate_hz")
-        elif period_ms is not None:
-            self.period_ns = positive_ns(period_ms, "period_ms")
-        self.deadline_ns = self.period_ns
-        if deadline_ms is not None:
-            self.deadline_ns = positive_ns(deadline_ms, "deadline_ms")
-            if not self.period_ns:
-                raise InvalidArgument("deadline_ms needs a period: give period_ms or rate_hz too.")
-            if self.deadline_ns > self.period_ns:
-                raise InvalidArgument(
-                    f"deadline_ms={deadline_ms} lies beyond the period of "
-                    f"{self.period_ns / 1e6:g} ms. A job must end before the next is released: "
-                    "use a deadline up to the period, or a longer period."
-                )
-        self.wcet_ns = 0 if wcet_ms is None else positive_ns(wcet_ms, "wcet_ms")
 
 
 class Task:
@@ -330,66 +290,10 @@ class Task:
             self._counts["released"] += 1
             self._counts["dropped" if dropped else "failed"] += 1
 
-    def _measure(self, run: Callable[[], object], timeout: float | None) -> None:
-        """Runs exclusive jobs and declares the worst device time times the margin.
-
-        Buffers and the random number generators are put back: warming leaves no trace.
-        """
-        worst_ns = 0
-        kept: list[list[torch.Tensor]] = []
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda), torch.no_grad():
-            for count in range(WARM_UP_JOBS + MEASURED_JOBS + 1):
-                job = Job(self, 0, timeout, exclusive=True)
-                with job:
-                    if count == 0:
-                        kept = self._arena.copy_mutable()
-                    if count == WARM_UP_JOBS + MEASURED_JOBS:
-                        self._arena.assign_mutable(kept)
-                    else:
-                        run()
-                if WARM_UP_JOBS <= count < WARM_UP_JOBS + MEASURED_JOBS:
-                    worst_ns = max(worst_ns, round(job.execution_ms * 1e6))
-        self._measured_ns = max(1, worst_ns)
-        verdict = self._native_open().verdict()
-        self._native_open().update(
-            verdict["period_ns"],
-            verdict["deadline_ns"],
-            round(self._measured_ns * MARGIN),
-            limit_ns(timeout),
-        )
-
-
-def open_options(
-    name: str, timing: Timing, late: Late, on_refusal: OnRefusal, *, resident: bool
-) -> dict[str, Any]:
-    if late not in ("drop", "run"):
-        raise InvalidArgument(f"late={late!r}: 'drop' or 'run'.")
-    if on_refusal not in ("raise", "best_effort"):
-        raise InvalidArgument(f"on_refusal={on_refusal!r}: 'raise' or 'best_effort'.")
-    return {
-        "name": name,
-        "period_ns": timing.period_ns,
-        "deadline_ns": timing.deadline_ns,
-        "wcet_ns": timing.wcet_ns,
-        "resident": bool(resident),
-        "late_run": late == "run",
-        "best_effort": on_refusal == "best_effort",
-    }
-
-
-def open_native(
-    runtime: Runtime, arena: Arena, options: dict[str, Any], timeout: float | None
-) -> _core.Task:
-    """Opens the task and waits for the verdict; a refused one is closed again."""
-    native = runtime.session.open_task(arena=arena.id, **options)
-    try:
-        verdict = native.wait_verdict(limit_ns(timeout))
-        if verdict["state"] == "refused":
-            raise AdmissionRefused(verdict["reason"])
-    except BaseException:
-        quietly(native.close, f"closing refused task '{options['name']}'")
-        raise
-    if verdict["state"] == "best_effort" and options["period_ns"]:
-        log.warning("task '%s' runs as best effort: %s", options["name"], verdict["reason"])
-    return native
+    def _declare_measured(self, execution_ns: int, timeout: float | None) -> None:
+        """Tested with the measured cost times the margin."""
+        native = self._native_open()
+        self._measured_ns = execution_ns
+        verdict = native.verdict()
+        cost_ns = round(execution_ns * MARGIN)
+        native.update(verdict["period_ns"], verdict["deadline_ns"], cost_ns, limit_ns(timeout))

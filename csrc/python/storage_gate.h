@@ -2,7 +2,7 @@
 // access to the pointer through torch raises a RuntimeError with the given message instead, old
 // views and tied tensors included, because the mark is on the StorageImpl that they share.
 //
-// LibTorch only; part of the one translation unit that depends on torch's ABI.
+// LibTorch only.
 #pragma once
 
 #include <c10/core/StorageImpl.h>

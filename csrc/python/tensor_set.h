@@ -5,8 +5,7 @@
 //
 // Nothing of the model changes before commit, so that a refused registration leaves it as it was.
 //
-// LibTorch only; part of the one translation unit that depends on torch's ABI. Threads: all calls
-// with the GIL held; bulk copies release it.
+// LibTorch only. Threads: all calls with the GIL held; bulk copies release it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,15 +18,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "csrc/engine/engine.h"
+#include "csrc/python/tensor_checks.h"
 
 namespace rtswap::python {
-
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
-  engine::Kind kind = engine::Kind::read_only;
-};
 
 // A place in Python that must keep holding the same tensor: `holder[key] is tensor`.
 struct Watch {
@@ -40,8 +33,7 @@ struct Watch {
 class TensorSet {
  public:
   // `device`: where jobs compute; `owner` names the task in messages. Errors (as Python
-  // exceptions): unsupported (meta, sparse, quantised, opaque, another device), invalid_argument
-  // (memory that torch does not own, already declared, device mismatch).
+  // exceptions): those of tensor_checks.h.
   TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner);
   TensorSet(const TensorSet&) = delete;
   TensorSet& operator=(const TensorSet&) = delete;

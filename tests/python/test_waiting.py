@@ -88,6 +88,31 @@ def test_asyncio_waits_without_a_thread():
     asyncio.run(both())
 
 
+def test_an_asyncio_task_may_outlive_the_job_it_was_made_in():
+    a, _ = cnn()
+    b, tokens = transformer()
+    task_a, task_b = rtswap.register(a), rtswap.register(b)
+
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def later() -> None:
+            with pytest.raises(rtswap.NestedJob):
+                task_b.job().__enter__()
+            await over.wait()
+            assert rtswap.current_job() is None
+            async with task_b.job(timeout=30):
+                b(tokens)
+
+        async with task_a.job():
+            child = asyncio.create_task(later())
+            await asyncio.sleep(0)
+        over.set()
+        await child
+
+    asyncio.run(main())
+
+
 def test_asyncio_time_limit_and_cancellation():
     a, _ = cnn()
     b, _ = transformer()

@@ -1,20 +1,15 @@
-// The part of rtswap that knows LibTorch. One translation unit, so that building it for another
-// torch stays cheap.
+#include "csrc/python/tensor_set.h"
+
 #include <ATen/Functions.h>
-#include <pybind11/stl.h>
-#include <torch/csrc/utils/pybind.h>
 
 #include <algorithm>
 #include <cstring>
-#include <tuple>
 #include <utility>
 
 #include "csrc/base/check.h"
 #include "csrc/base/units.h"
-#include "csrc/python/errors.h"
-#include "csrc/python/session_object.h"
+#include "csrc/python/arena_lease.h"
 #include "csrc/python/storage_gate.h"
-#include "csrc/python/tensor_set.h"
 
 namespace py = pybind11;
 
@@ -25,18 +20,6 @@ using engine::Kind;
 
 // torch aligns its own allocations to 512 bytes on CUDA; kernels choose vector widths by it.
 constexpr uint64_t kAlignmentBytes = 512;
-
-// What a storage over an arena owns: the arena itself, and whose it is, for messages.
-struct Lease {
-  std::shared_ptr<void> arena;
-  std::string owner;
-};
-void drop_lease(void* lease) { delete static_cast<Lease*>(lease); }
-
-c10::DataPtr lease_address(void* address, c10::Device device, std::shared_ptr<void> arena,
-                           const std::string& owner) {
-  return {address, new Lease{std::move(arena), owner}, &drop_lease, device};
-}
 
 size_t kind_index(Kind kind) { return static_cast<size_t>(kind); }
 
@@ -77,61 +60,6 @@ std::pair<uint64_t, uint64_t> reach(const at::Tensor& tensor) {
   const auto item = static_cast<uint64_t>(tensor.itemsize());
   return {static_cast<uint64_t>(tensor.storage_offset()) * item,
           static_cast<uint64_t>(last + 1) * item};
-}
-
-[[noreturn]] void refuse(ErrorCode code, const std::string& name, const std::string& why) {
-  raise(Error{code, "'" + name + "' cannot be made swappable: " + why});
-}
-
-void check_type(const NamedTensor& entry, c10::Device device) {
-  const at::Tensor& tensor = entry.tensor;
-  if (tensor.is_meta()) {
-    refuse(ErrorCode::unsupported, entry.name,
-           "it is on the meta device and has no bytes. Give it memory first (module.to_empty and "
-           "load its weights).");
-  }
-  if (tensor.layout() != at::kStrided) {
-    refuse(ErrorCode::unsupported, entry.name,
-           "its layout is opaque to torch's storages (sparse or mkldnn). Only dense strided "
-           "tensors have memory that can be moved.");
-  }
-  if (tensor.is_quantized()) {
-    refuse(ErrorCode::unsupported, entry.name,
-           "it is a quantised tensor. Use quantisation that keeps plain integer tensors "
-           "(torchao), or leave this module out.");
-  }
-  if (tensor.is_conj() || tensor.is_neg()) {
-    refuse(ErrorCode::unsupported, entry.name,
-           "it is a lazy conjugate or negative view. Call resolve_conj()/resolve_neg() first.");
-  }
-  if (!tensor.has_storage()) {
-    refuse(ErrorCode::unsupported, entry.name, "its type has no storage of its own.");
-  }
-  const bool here = tensor.device() == device;
-  if (!here && !tensor.device().is_cpu()) {
-    refuse(ErrorCode::invalid_argument, entry.name,
-           "it is on " + tensor.device().str() + ", the task computes on " + device.str() +
-               ". Move it there or to the CPU first.");
-  }
-}
-
-void check_memory(const NamedTensor& entry) {
-  c10::StorageImpl& storage = *entry.tensor.storage().unsafeGetStorageImpl();
-  c10::DataPtr& pointer = storage._mutable_data_ptr_no_checks();
-  if (pointer.get_deleter() == &drop_lease) {
-    refuse(ErrorCode::invalid_argument, entry.name,
-           "it already belongs to " + static_cast<Lease*>(pointer.get_context())->owner +
-               ". Several release patterns on one model: task.share(name=...).");
-  }
-  if (pointer.get() == nullptr) {
-    refuse(ErrorCode::unsupported, entry.name,
-           "its storage has no memory (a wrapper subclass, or freed by resize_(0)).");
-  }
-  if (pointer.get_context() == nullptr) {
-    refuse(ErrorCode::invalid_argument, entry.name,
-           "torch does not own its memory (from_blob without a deleter), so others may keep a "
-           "pointer to it. Clone it first.");
-  }
 }
 
 }  // namespace
@@ -374,58 +302,6 @@ void TensorSet::release_one(Extent& extent) {
   point_members_at(extent, fresh.storage(), 0);
   close_storage(home, owner_ + " was closed: this tensor was made from its model on the GPU and " +
                           "its memory is gone. Take it from the model again.");
-}
-
-void bind_tensors(py::module_& module) {
-  using Entry = std::tuple<std::string, at::Tensor, int>;
-  using WatchEntry = std::tuple<std::string, py::dict, py::object, py::object>;
-  const auto kind_of = [](int kind) { return static_cast<Kind>(kind); };
-  py::class_<TensorSet>(module, "TensorSet")
-      .def(py::init([kind_of](const std::vector<Entry>& entries, const at::Device& device,
-                              std::string owner) {
-             std::vector<NamedTensor> tensors;
-             tensors.reserve(entries.size());
-             for (const auto& [name, tensor, kind] : entries) {
-               tensors.push_back({name, tensor, kind_of(kind)});
-             }
-             return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner));
-           }),
-           py::arg("tensors"), py::arg("device"), py::arg("owner"))
-      .def(
-          "bytes", [kind_of](const TensorSet& set, int kind) { return set.bytes(kind_of(kind)); },
-          py::arg("kind"))
-      .def_property_readonly("storage_count", &TensorSet::storage_count)
-      .def("left_behind", &TensorSet::left_behind)
-      .def(
-          "fill",
-          [kind_of](TensorSet& set, int kind, const engine::Segment& segment) {
-            set.fill(kind_of(kind), segment);
-          },
-          py::arg("kind"), py::arg("segment"))
-      .def(
-          "commit",
-          [](TensorSet& set, const SessionObject* session) {
-            set.commit(session == nullptr ? nullptr : session->shared());
-          },
-          py::arg("session").none(true))
-      .def(
-          "watch",
-          [](TensorSet& set, const std::vector<WatchEntry>& entries) {
-            std::vector<Watch> watches;
-            for (const auto& [name, holder, key, tensor] : entries) {
-              watches.push_back({name, holder, key, tensor});
-            }
-            set.watch(std::move(watches));
-          },
-          py::arg("watches"))
-      .def("escaped", &TensorSet::escaped)
-      .def("open", &TensorSet::open)
-      .def("close", &TensorSet::close, py::arg("message"))
-      .def("note_versions", &TensorSet::note_versions)
-      .def("save_changed", &TensorSet::save_changed)
-      .def("copy_mutable", &TensorSet::copy_mutable)
-      .def("assign_mutable", &TensorSet::assign_mutable, py::arg("bytes"))
-      .def("release", &TensorSet::release);
 }
 
 }  // namespace rtswap::python
