@@ -14,10 +14,6 @@
 namespace rtswap::arbiter {
 namespace {
 
-// One round trip between arbiter and client, with the wake-ups in it: several times the median
-// measured over gRPC on a Unix socket (43 us).
-constexpr int64_t kRoundTrip_ns = 200'000;
-
 policy::TaskModel model_of(const Task& task) {
   policy::TaskModel model;
   model.name = task.full_name;
@@ -178,7 +174,10 @@ void Arbiter::State::enter(Task& task) {
   for (Job* job : jobs) {
     job->eligible_ns = std::max(job->eligible_ns, earliest_ns);
     job->deadline_ns = std::max(job->deadline_ns, job->eligible_ns + task.timing.deadline_ns);
+    job->order_ns = job->deadline_ns;
     task.last_release_ns = job->eligible_ns;
+    task.last_order_ns = job->order_ns;
+    task.last_window = device_of(*task.arena).window;
     earliest_ns = job->eligible_ns + task.timing.period_ns;
   }
 }

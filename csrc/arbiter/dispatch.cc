@@ -54,7 +54,7 @@ std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
     const bool b_promised = promised(*b);
     if (a_promised != b_promised) return a_promised;
     if (!a_promised) return a->sequence < b->sequence;
-    return std::tie(a->deadline_ns, a->sequence) < std::tie(b->deadline_ns, b->sequence);
+    return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);
   });
   return jobs;
 }

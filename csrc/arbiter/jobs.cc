@@ -30,6 +30,7 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
   job.release_ns = std::min(message.release_ns, now_ns_);
   job.eligible_ns = job.release_ns;
   job.deadline_ns = message.deadline_ns;
+  job.order_ns = message.deadline_ns;
   std::string detail;
   const bool clocked = task->timing.period_ns > 0 && message.deadline_ns != kNoDeadline_ns;
   if (clocked) {
@@ -43,6 +44,7 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
     }
     task->last_release_ns = job.eligible_ns;
     job.deadline_ns = std::max(job.deadline_ns, job.eligible_ns + task->timing.deadline_ns);
+    set_order(job);
   }
   session.jobs[job.id] = std::move(owned);
   device_of(*task->arena).waiting.push_back(&job);
@@ -51,6 +53,21 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
     drop(job, Error{ErrorCode::job_dropped,
                     "task \"" + task->name + "\" is " + protocol::to_string(task->state)});
   }
+}
+
+// A stamp may be older than a release is allowed to travel: such a job has less time left, but may
+// not take that from others. It competes with the deadline that the test gives it: counted from
+// when it was seen, and a period after the one before, unless the device has been idle since.
+void Arbiter::State::set_order(Job& job) {
+  Task& task = *job.task;
+  Device& device = device_of(*task.arena);
+  if (idle(device)) ++device.window;
+  job.order_ns = std::max(job.deadline_ns, now_ns_ - kRoundTrip_ns + task.timing.deadline_ns);
+  if (task.last_order_ns != kNever_ns && task.last_window == device.window) {
+    job.order_ns = std::max(job.order_ns, task.last_order_ns + task.timing.period_ns);
+  }
+  task.last_order_ns = job.order_ns;
+  task.last_window = device.window;
 }
 
 void Arbiter::State::on(Session& session, const protocol::CancelJob& message) {

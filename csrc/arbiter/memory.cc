@@ -117,7 +117,7 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
                                 int64_t later_than_ns) {
   for (Task* task : device.tasks) task->waiting_deadline_ns = kNotWanted_ns;
   for (const Job* job : device.waiting) {
-    const int64_t deadline_ns = promised(*job) ? job->deadline_ns : kSomeday_ns;
+    const int64_t deadline_ns = promised(*job) ? job->order_ns : kSomeday_ns;
     job->task->waiting_deadline_ns = std::min(job->task->waiting_deadline_ns, deadline_ns);
   }
   std::vector<policy::VictimCandidate> candidates;
@@ -175,7 +175,7 @@ void Arbiter::State::prefetch(Device& device) {
   if (busy >= most) return;
   const uint32_t budget = most - busy;
   for (const Job* job : in_order(device)) {
-    const int64_t deadline_ns = promised(*job) ? job->deadline_ns : kSomeday_ns;
+    const int64_t deadline_ns = promised(*job) ? job->order_ns : kSomeday_ns;
     Arena& arena = *job->task->arena;
     if (prefetch_into(device, arena, arena.chunks, budget, deadline_ns, true)) return;
   }
@@ -199,7 +199,7 @@ void Arbiter::State::prefetch(Device& device) {
 bool Arbiter::State::prefetch_plan(Device& device, uint32_t budget) {
   int64_t last_deadline_ns = kNever_ns;
   for (const Job* job : device.waiting) {
-    if (promised(*job)) last_deadline_ns = std::max(last_deadline_ns, job->deadline_ns);
+    if (promised(*job)) last_deadline_ns = std::max(last_deadline_ns, job->order_ns);
   }
   return std::any_of(device.arenas.begin(), device.arenas.end(), [&](Arena* arena) {
     return prefetch_into(device, *arena, arena->planned_chunks, budget, last_deadline_ns, true);

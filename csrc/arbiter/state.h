@@ -113,6 +113,7 @@ class Arbiter::State {
   uint32_t usable_chunks(const Device& device) const;
 
   // --- jobs.cc -----------------------------------------------------------------------------------
+  void set_order(Job& job);
   void finish(Job& job, const protocol::JobDone& message);
   void count_overrun(Task& task, const Job& job, int64_t execution_ns);
   void drop(Job& job, const Error& reason);

@@ -137,8 +137,10 @@ void Client::release_next() {
   last_release_ns_ = now_ns;
   if (connected_ && welcomed_) {
     const int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
-    PendingJob job{now_ns, task_.period_ns == 0 ? protocol::kNoDeadline_ns : now_ns + relative_ns,
-                   false};
+    const int64_t stamp_ns =
+        now_ns - (task_.stamp_age_ns > 0 ? world_.random.between(0, task_.stamp_age_ns) : 0);
+    PendingJob job{stamp_ns,
+                   task_.period_ns == 0 ? protocol::kNoDeadline_ns : stamp_ns + relative_ns, false};
     ++report_.released;
     jobs_[++last_job_] = job;
     send(protocol::Release{last_job_, kTask, job.release_ns, job.deadline_ns});

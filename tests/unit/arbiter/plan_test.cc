@@ -134,6 +134,33 @@ TEST_CASE("what a task did before it left counts until the device is idle") {
   CHECK(state_of(h, Crowd::kJoins) == TaskState::admitted);
 }
 
+TEST_CASE("a block that shrinks counts from an idle instant on") {
+  Harness h(one_device(32));
+  // Not there yet, "grows" takes 18.5 ms; when it is, 8.2.
+  const SessionId grows = 20;
+  h.open(grows, 2, Timing{40 * kMs, 40 * kMs, 8 * kMs});
+  for (SessionId session = 1; session <= 10; ++session) {
+    h.open(session, 1, Timing{40 * kMs, 40 * kMs, kMs * 8 / 10});
+    h.land(session);
+  }
+  h.release(grows, 1, h.now_ns + 40 * kMs);
+  for (SessionId session = 1; session <= 10; ++session) {
+    h.release(session, 1, h.now_ns + 40 * kMs);
+  }
+  h.land(grows);
+  h.pass(8 * kMs);
+  h.from(grows, protocol::JobDone{1, 8 * kMs});
+  // The window has seen the long block, and others of it still wait.
+  h.open(21, 1, Timing{40 * kMs, 40 * kMs, 16 * kMs});
+  h.land_everything({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 21});
+  CHECK(state_of(h, 21) == TaskState::loading);
+  for (SessionId session = 1; session <= 10; ++session) {
+    h.land_everything({session});
+    h.from(session, protocol::JobDone{1, kMs});
+  }
+  CHECK(state_of(h, 21) == TaskState::admitted);
+}
+
 TEST_CASE("a task that pauses and comes back counts once") {
   Crowd crowd;
   Harness& h = crowd.h;

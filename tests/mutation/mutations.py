@@ -1,0 +1,151 @@
+"""Rules of the protocol and terms of the test, each broken on purpose.
+
+`old` must occur exactly once in the file. `caught_by` are the test binaries of which at least one must
+fail when `old` is replaced by `new`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    rule: str
+    file: str
+    old: str
+    new: str
+    caught_by: tuple[str, ...] = ("test_system",)
+
+
+MUTATIONS = (
+    # --- terms of the test -----------------------------------------------------------------------
+    Mutation(
+        "a stray prefetch is charged",
+        "csrc/policy/task_model.cc",
+        "block = add(block, load_ns(link, link.prefetch_chunks));",
+        "",
+    ),
+    Mutation(
+        "victims' write-back is charged",
+        "csrc/policy/task_model.cc",
+        "return add(block, write_back_ns(link, write_back_chunks));",
+        "return block;",
+    ),
+    Mutation(
+        "the restore is charged",
+        "csrc/policy/task_model.cc",
+        "block = add(block, load_ns(link, missing_chunks));",
+        "",
+    ),
+    Mutation(
+        "a later deadline that has begun is charged",
+        "csrc/policy/np_edf.cc",
+        "if (task.deadline_ns > t) longest = std::max(longest, task.block_ns);",
+        "",
+    ),
+    Mutation(
+        "blocks are charged with what has landed, not with what is planned",
+        "csrc/policy/plan.cc",
+        "charge.missing_chunks = arena.chunks - prefix_of(guaranteed, arena.key);",
+        "charge.missing_chunks = arena.chunks - prefix_of(planned, arena.key);",
+    ),
+    Mutation(
+        "the memory condition counts every prefix",
+        "csrc/policy/plan.cc",
+        "const uint64_t left = input_.bank_chunks > used ? input_.bank_chunks - used : 0;",
+        "const uint64_t left = input_.bank_chunks;",
+        ("test_policy", "test_system"),
+    ),
+    # --- rules of the protocol -------------------------------------------------------------------
+    Mutation(
+        "the earliest deadline goes first",
+        "csrc/arbiter/dispatch.cc",
+        "return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);",
+        "return a->sequence < b->sequence;",
+    ),
+    Mutation(
+        "a job is chosen whether or not it is resident",
+        "csrc/arbiter/dispatch.cc",
+        "return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);",
+        "const bool a_there = a->task->arena->landed_chunks == a->task->arena->chunks;\n"
+        "    const bool b_there = b->task->arena->landed_chunks == b->task->arena->chunks;\n"
+        "    if (a_there != b_there) return a_there;\n"
+        "    return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);",
+    ),
+    Mutation(
+        "a late job is not promoted",
+        "csrc/arbiter/dispatch.cc",
+        "const bool b_promised = promised(*b);",
+        "const bool b_promised = promised(*b);\n"
+        "    if (a->demoted != b->demoted) return a->demoted;",
+    ),
+    Mutation(
+        "an old stamp takes nothing from others",
+        "csrc/arbiter/jobs.cc",
+        "job.order_ns = std::max(job.deadline_ns, "
+        "now_ns_ - kRoundTrip_ns + task.timing.deadline_ns);",
+        "job.order_ns = job.deadline_ns;",
+    ),
+    Mutation(
+        "the running job is no victim",
+        "csrc/arbiter/memory.cc",
+        "if (!answers(arena) || in_use || arena.lost_jobs > 0",
+        "(void)in_use;\n  if (!answers(arena) || arena.lost_jobs > 0",
+        ("test_system", "test_arbiter"),
+    ),
+    Mutation(
+        "planned prefixes are no victims",
+        "csrc/arbiter/memory.cc",
+        "return chunks - std::min(chunks, arena.planned_chunks);",
+        "return chunks;",
+    ),
+    Mutation(
+        "one quantum is in flight at most",
+        "csrc/arbiter/memory.cc",
+        "const uint32_t most = quantum(device);",
+        "const uint32_t most = 16 * quantum(device);",
+    ),
+    Mutation(
+        "best effort starts only if its block is part of every promise",
+        "csrc/arbiter/dispatch.cc",
+        "if (task.block_ns <= device.best_effort_block_ns) return true;",
+        "return true;",
+    ),
+    # --- changes at run time ---------------------------------------------------------------------
+    Mutation(
+        "what left counts until the device is idle",
+        "csrc/arbiter/admission.cc",
+        "if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {",
+        "if (false) {",
+        ("test_system", "test_arbiter"),
+    ),
+    Mutation(
+        "a prefix that has grown counts from an idle instant on",
+        "csrc/arbiter/admission.cc",
+        "std::min(in_window ? arena->guaranteed_chunks : there,",
+        "std::min(in_window && false ? arena->guaranteed_chunks : there,",
+        ("test_system", "test_arbiter"),
+    ),
+    Mutation(
+        "changes wait for an idle device",
+        "csrc/arbiter/admission.cc",
+        "if (device.holder != nullptr) return false;\n  return std::none_of(",
+        "return true;\n  return std::none_of(",
+        ("test_system", "test_arbiter"),
+    ),
+    Mutation(
+        "best effort that runs is let end before a promise begins",
+        "csrc/arbiter/admission.cc",
+        "if (!decision.admitted || !holder_allows(device, decision)) return false;",
+        "if (!decision.admitted) return false;",
+        ("test_system", "test_arbiter"),
+    ),
+    Mutation(
+        "jobs released before the promise count from its beginning",
+        "csrc/arbiter/admission.cc",
+        "job->eligible_ns = std::max(job->eligible_ns, earliest_ns);",
+        "",
+        ("test_arbiter",),
+    ),
+)
