@@ -1,7 +1,7 @@
 """Rules of the protocol and terms of the test, each broken on purpose.
 
-`old` must occur exactly once in the file. `caught_by` are the test binaries of which at least one must
-fail when `old` is replaced by `new`.
+`old` must occur exactly once in the file. `caught_by` are the test binaries of which at least one
+must fail when `old` is replaced by `new`.
 """
 
 from __future__ import annotations
