@@ -40,21 +40,9 @@ build_all() {
   cmake --install "$build" --prefix "$PWD" >/dev/null
 }
 
-# Every file in a process of its own, side by side: most of their time is spent in starting.
-test_python() {
-  local file failed=0 processes=()
-  for file in tests/gpu/python/test_*.py; do
-    python3 -m pytest -v -p no:cacheprovider --durations=0 "$file" >"$out/$(basename "$file" .py).log" 2>&1 &
-    processes+=($!)
-  done
-  for process in "${processes[@]}"; do wait "$process" || failed=1; done
-  tail -n 30 "$out"/test_*.log
-  return $failed
-}
-
 step build build_all
 step driver "$build/test_gpu_driver"
 step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
-step python test_python
+step python python3 -m pytest -v tests/gpu/python
 exit $status

@@ -18,7 +18,7 @@ system_packages=(
 )
 python_packages=("setuptools>=77" wheel numpy matplotlib rich typer)
 if [[ $purpose == test ]]; then
-  system_packages+=(catch2 librapidcheck-dev)
+  system_packages+=(catch2)
   # The exact versions of pyproject.toml.
   mapfile -t tools < <(sed -n '/^dev = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' pyproject.toml)
   ((${#tools[@]})) || die "pyproject.toml has no list of dev packages"
