@@ -8,6 +8,7 @@
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/nvml.h"
 #include "csrc/driver/simulated.h"
+#include "csrc/policy/task_model.h"
 #include "daemon/log.h"
 
 namespace rtswap::daemon {
@@ -18,7 +19,6 @@ using namespace rtswap::literals;
 constexpr double kDefaultShare_percent = 80;
 constexpr int64_t kProgressEvery_ns = 1'000'000'000;
 // Charged to every restored chunk by the schedulability test: mapping, access and unmapping.
-constexpr int64_t kCudaChunkCost_ns = 100'000;
 constexpr int64_t kSimulatedChunkCostPerMiB_ns = 200'000;
 
 // `--simulate SIZE` alone is a bank of SIZE on a device twice as large, so that clients have room
@@ -204,7 +204,7 @@ std::vector<arbiter::DeviceConfig> Banks::describe() const {
     config.chunk_cost_ns =
         info.simulated
             ? static_cast<int64_t>(div_up(device.chunk_bytes, 1_MiB)) * kSimulatedChunkCostPerMiB_ns
-            : kCudaChunkCost_ns;
+            : policy::kCudaChunkCost_ns;
     config.assumed_restore_bytes_per_s = device.link_bytes_per_s;  // a GPU's is measured by clients
     config.static_limit_bytes = device.static_limit_bytes;
     configs.push_back(std::move(config));

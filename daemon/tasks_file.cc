@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "daemon/sizes.h"
 #include "daemon/toml_file.h"
 
 namespace rtswap::daemon {
@@ -25,7 +26,19 @@ Result<int64_t> positive_ns(const TomlEntry& entry, double ns_per_unit) {
 struct Task {
   std::string name;
   arbiter::TaskOverride settings;
+  // For planning (`rtswap plan`): clients know their own memory.
+  uint64_t size_bytes = 0;
+  uint64_t mutable_bytes = 0;
 };
+
+Result<uint64_t> size_of(const TomlEntry& entry) {
+  if (entry.type == TomlEntry::Type::text || entry.type == TomlEntry::Type::number) {
+    if (entry.values.size() == 1) {
+      if (const auto bytes = parse_size(entry.values[0])) return *bytes;
+    }
+  }
+  return fail(at(entry.where, entry.key + " takes a size, such as \"512MiB\" or \"4GB\""));
+}
 
 Status apply(const TomlEntry& entry, Task& task) {
   protocol::Timing& timing = task.settings.timing;
@@ -50,6 +63,14 @@ Status apply(const TomlEntry& entry, Task& task) {
     RTSWAP_ASSIGN(timing.deadline_ns, positive_ns(entry, 1e6));
   } else if (entry.key == "wcet_ms") {
     RTSWAP_ASSIGN(timing.wcet_ns, positive_ns(entry, 1e6));
+  } else if (entry.key == "size") {
+    RTSWAP_ASSIGN(task.size_bytes, size_of(entry));
+  } else if (entry.key == "mutable") {
+    RTSWAP_ASSIGN(task.mutable_bytes, size_of(entry));
+  } else if (entry.key == "model") {
+    if (entry.type != TomlEntry::Type::text || entry.values[0].empty()) {
+      return fail(at(entry.where, "model takes the name of a model that tasks share"));
+    }
   } else if (entry.key == "resident") {
     if (entry.type != TomlEntry::Type::boolean) {
       return fail(at(entry.where, "resident takes true or false"));
@@ -64,7 +85,7 @@ Status apply(const TomlEntry& entry, Task& task) {
   } else {
     return fail(at(entry.where, "a task has no setting \"" + entry.key +
                                     "\"; there are: name period_ms rate_hz deadline_ms wcet_ms "
-                                    "resident late"));
+                                    "resident late size mutable model"));
   }
   return {};
 }
@@ -88,6 +109,9 @@ Result<std::map<std::string, arbiter::TaskOverride>> read_tasks_file(const std::
     if (timing.period_ns > 0 && timing.deadline_ns > timing.period_ns) {
       return fail(
           at(table.where, "the deadline of \"" + task.name + "\" is longer than its period"));
+    }
+    if (task.size_bytes > 0 && task.mutable_bytes > task.size_bytes) {
+      return fail(at(table.where, "\"" + task.name + "\" has more mutable memory than memory"));
     }
     if (!overrides.emplace(task.name, task.settings).second) {
       return fail(at(table.where, "task \"" + task.name + "\" is described twice"));

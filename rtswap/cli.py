@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as installed_version
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +47,113 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = Options(seconds=seconds, quick=quick, strict=strict, report=report)
     raise typer.Exit(perform(options, Console(highlight=False, soft_wrap=True)))
+
+
+Tasks = Annotated[Path, typer.Argument(help="Task file (TOML), as rtswapd --tasks takes it.")]
+Budget = Annotated[str, typer.Option(help="Device memory for models: 16GiB.")]
+LinkSpeed = Annotated[
+    str | None, typer.Option("--link", help="Host to device, the worst: 24 (GB/s), 12.5GiB/s.")
+]
+Chunk = Annotated[str | None, typer.Option(help="Unit of memory (default: by budget).")]
+Plot = Annotated[Path | None, typer.Option(help="Write a PNG.")]
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """What is wrong with the arguments or the file is said in one line, with status 2."""
+    from rtswap.errors import InvalidArgument
+
+    try:
+        yield
+    except InvalidArgument as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        typer.echo("--plot needs matplotlib: pip install 'rtswap[demo]'", err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def plan(
+    tasks: Tasks,
+    budget: Budget,
+    link: LinkSpeed = None,
+    chunk: Chunk = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    plot: Plot = None,
+) -> None:
+    """Would these tasks be promised their deadlines? Exit status 0: yes, 1: no."""
+    from rich.console import Console
+
+    from rtswap.offline.device import parse_device
+    from rtswap.offline.plan import make_plan
+    from rtswap.offline.tables import print_plan
+    from rtswap.offline.task_file import read_task_file
+
+    with _usage_errors():
+        answer = make_plan(read_task_file(tasks), parse_device(budget, link, chunk))
+        if plot:
+            from rtswap.offline.picture import draw_demand
+
+            draw_demand(answer, plot)
+    if json:
+        typer.echo(dumps(answer.as_json(), indent=2))
+    else:
+        print_plan(answer, Console(highlight=False, soft_wrap=True))
+    raise typer.Exit(0 if answer.admitted else 1)
+
+
+@app.command()
+def simulate(
+    tasks: Tasks,
+    budget: Budget,
+    link: LinkSpeed = None,
+    chunk: Chunk = None,
+    horizon: Annotated[str, typer.Option(help="How long jobs are released: 60s, 500ms.")] = "60s",
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    variation: Annotated[
+        float, typer.Option(min=0, max=1, help="Jobs take between (1 - this) of their cost and it.")
+    ] = 0.0,
+    jitter: Annotated[str, typer.Option(help="Releases come up to this much later.")] = "0ms",
+    faults: Annotated[
+        float, typer.Option(min=0, help="Expected crashes, lost links, ... of each kind a second.")
+    ] = 0.0,
+    plot: Plot = None,
+) -> None:
+    """The arbiter in virtual time with these tasks. Exit status 0: every promise was kept."""
+    from rich.console import Console
+
+    from rtswap.offline.device import parse_device
+    from rtswap.offline.simulate import Course, draw_timeline
+    from rtswap.offline.simulate import simulate as run
+    from rtswap.offline.tables import print_simulation
+    from rtswap.offline.task_file import read_task_file
+    from rtswap.units import parse_duration_ns
+
+    with _usage_errors():
+        horizon_ns = parse_duration_ns(horizon, "--horizon")
+        course = Course(horizon_ns, seed, variation, parse_duration_ns(jitter, "--jitter"), faults)
+        report = run(read_task_file(tasks), parse_device(budget, link, chunk), course)
+        if plot:
+            draw_timeline(report, horizon_ns, plot)
+    print_simulation(report, Console(highlight=False, soft_wrap=True))
+    raise typer.Exit(0 if report.kept else 1)
+
+
+@app.command(name="import-rtswap")
+def import_rtswap(
+    configuration: Annotated[Path, typer.Argument(help="RT-Swap's rtswap_cfg.txt.")],
+) -> None:
+    """Prints RT-Swap's configuration as a task file; costs have to be added."""
+    from rtswap.offline.rtswap_cfg import import_rtswap_cfg
+
+    with _usage_errors():
+        typer.echo(import_rtswap_cfg(configuration), nl=False)
 
 
 @app.command()

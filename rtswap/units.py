@@ -72,6 +72,18 @@ def positive_ns(milliseconds: float, what: str) -> int:
     return nanoseconds
 
 
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|min)")
+_NS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
+
+
+def parse_duration_ns(text: str, what: str) -> int:
+    """Nanoseconds of ``"60s"``, ``"2.5ms"``, ``"1min"``; at most a day."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) * _NS[match[2]] > 86_400 * 10**9:
+        raise InvalidArgument(f"{what}={text!r} is not a duration of at most a day. Write '60s'.")
+    return round(float(match[1]) * _NS[match[2]])
+
+
 def limit_ns(seconds: float | None) -> int:
     """A time limit for the core: nanoseconds, -1 for none."""
     if seconds is None:

@@ -9,7 +9,6 @@
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
-#include "csrc/base/units.h"
 
 namespace rtswap::arbiter {
 namespace {
@@ -46,9 +45,7 @@ uint32_t Arbiter::State::usable_chunks(const Device& device) const {
 }
 
 uint32_t Arbiter::State::quantum(const Device& device) const {
-  const uint64_t chunk_bytes = std::max<uint64_t>(1, device.config.description.chunk_bytes);
-  using namespace literals;
-  return static_cast<uint32_t>(std::max<uint64_t>(1, 32_MiB / chunk_bytes));
+  return policy::quantum_chunks(device.config.description.chunk_bytes);
 }
 
 // No admitted job waits or holds the device: whatever happened before, no later window begins
@@ -86,7 +83,7 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   input.link.evict_bytes_per_s = device.evict_bytes_per_s;
   input.link.chunk_bytes = device.config.description.chunk_bytes;
   input.link.chunk_cost_ns = device.config.chunk_cost_ns;
-  input.link.overhead_ns = kRoundTrip_ns;
+  input.link.overhead_ns = policy::kRoundTrip_ns;
   input.link.prefetch_chunks = quantum(device);
   input.bank_chunks = usable_chunks(device);
   return roll;

@@ -62,7 +62,8 @@ void Arbiter::State::set_order(Job& job) {
   Task& task = *job.task;
   Device& device = device_of(*task.arena);
   if (idle(device)) ++device.window;
-  job.order_ns = std::max(job.deadline_ns, now_ns_ - kRoundTrip_ns + task.timing.deadline_ns);
+  job.order_ns =
+      std::max(job.deadline_ns, now_ns_ - policy::kRoundTrip_ns + task.timing.deadline_ns);
   if (task.last_order_ns != kNever_ns && task.last_window == device.window) {
     job.order_ns = std::max(job.order_ns, task.last_order_ns + task.timing.period_ns);
   }

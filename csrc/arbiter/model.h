@@ -26,9 +26,6 @@ using protocol::TaskState;
 using protocol::Timing;
 
 inline constexpr int64_t kNever_ns = INT64_MIN;
-// One round trip between arbiter and client, with the wake-ups in it: several times the median
-// measured over gRPC on a Unix socket (43 us).
-inline constexpr int64_t kRoundTrip_ns = 200'000;
 
 struct Session;
 struct Task;

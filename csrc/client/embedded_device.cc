@@ -10,13 +10,13 @@
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/nvml.h"
 #include "csrc/driver/simulated.h"
+#include "csrc/policy/task_model.h"
 
 namespace rtswap::client {
 namespace {
 
 constexpr uint64_t kDefaultShare_percent = 80;
 // Charged by the schedulability test to every restored chunk for mapping and unmapping.
-constexpr int64_t kCudaChunkCost_ns = 100'000;
 constexpr int64_t kSimulatedChunkCostPerMiB_ns = 200'000;
 
 std::string mib(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
@@ -129,7 +129,7 @@ Result<EmbeddedDevice> make_cuda(const EmbeddedOptions& options,
   }
   const uint64_t held_before_bytes = own_bytes(uuid);
   RTSWAP_TRY(fill_bank(device, budget_bytes, options.chunk_bytes, progress));
-  device.config.chunk_cost_ns = kCudaChunkCost_ns;
+  device.config.chunk_cost_ns = policy::kCudaChunkCost_ns;
   device.config.static_limit_bytes = memory.free_bytes - budget_bytes + held_before_bytes;
   return device;
 }

@@ -57,8 +57,8 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
         promised ? input.promised[i] : input.best_effort[i - input.promised.size()];
     unknown_bandwidth |= promised && charges[i].block_ns == kForever_ns;
     (promised ? decision.promises : decision.best_effort)
-        .push_back(Promise{prefix_of(planned, task.arena), charges[i].missing_chunks,
-                           charges[i].block_ns, 0});
+        .push_back(Promise{
+            prefix_of(planned, task.arena), charges[i].missing_chunks, charges[i].block_ns, 0, {}});
   }
   if (unknown_bandwidth) return decision;
   demands = demands_of(input, decision.promises);
@@ -71,6 +71,7 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
   result = add_best_effort(input, demands, std::move(result), decision);
   for (size_t i = 0; i < decision.promises.size(); ++i) {
     decision.promises[i].response_ns = result.response_ns[i];
+    decision.promises[i].limit = result.limits[i];
   }
   decision.admitted = true;
   return decision;

@@ -18,6 +18,7 @@ struct Promise {
   uint32_t missing_chunks = 0;   // most that one job may have to restore
   int64_t block_ns = 0;
   int64_t response_ns = 0;
+  Limit limit;  // what makes the response that long
 };
 
 // One part of a refusal for programs; the reason says it all for people.

@@ -42,7 +42,7 @@ class Test {
     }
     result.schedulable = !result.failure;
     if (result.schedulable) {
-      for (const Demand& task : tasks_) result.response_ns.push_back(response(task));
+      for (const Demand& task : tasks_) add_response(task, result);
     }
     return result;
   }
@@ -60,6 +60,7 @@ class Test {
     int64_t from_ns = 0;
     int64_t to_ns = 0;  // exclusive
     int64_t excess_ns = kNone_ns;
+    int64_t at_ns = 0;  // where
   };
 
   void add_up() {
@@ -78,9 +79,9 @@ class Test {
       if (range.to_ns == kNone_ns && !close_last_range(range)) {
         return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
       }
-      const int64_t failing_ns = find_excess(range);
+      find_excess(range);
       if (steps_ >= kMostSteps) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
-      if (range.excess_ns > 0) return describe(failing_ns);
+      if (range.excess_ns > 0) return describe(range.at_ns);
     }
     return std::nullopt;
   }
@@ -135,22 +136,21 @@ class Test {
     return true;
   }
 
-  // Sets range.excess_ns; returns the t where it is reached.
-  int64_t find_excess(Range& range) {
-    int64_t at_ns = range.from_ns;
+  // Sets range.excess_ns and where it is reached.
+  void find_excess(Range& range) {
+    range.at_ns = range.from_ns;
     range.excess_ns = std::max(range.excess_ns, uninteresting_ns_);
     int64_t t = last_point_before(range.to_ns);
     while (t >= range.from_ns && ++steps_ < kMostSteps) {
       const int64_t here = excess(t);
       if (here > range.excess_ns) {
         range.excess_ns = here;
-        at_ns = t;
+        range.at_ns = t;
       }
       // (F(t) - m, t) holds nothing above m = range.excess_ns; F(t) = here + t.
       const int64_t jump = t - (range.excess_ns - here);
       t = jump < t ? last_point_before(jump + 1) : last_point_before(t);
     }
-    return at_ns;
   }
 
   // The latest check point k T + D < t; kNone_ns if there is none.
@@ -188,12 +188,19 @@ class Test {
     return value > kLongest_ns ? kLongest_ns : static_cast<int64_t>(value);
   }
 
-  int64_t response(const Demand& task) const {
-    int64_t worst = kNone_ns;
+  void add_response(const Demand& task, NpEdfResult& result) const {
+    const Range* worst = nullptr;
     for (const Range& range : ranges_) {
-      if (range.from_ns >= task.deadline_ns) worst = std::max(worst, range.excess_ns);
+      if (range.from_ns < task.deadline_ns) continue;
+      if (worst == nullptr || range.excess_ns > worst->excess_ns) worst = &range;
     }
-    return task.deadline_ns + worst;
+    result.response_ns.push_back(task.deadline_ns + worst->excess_ns);
+    Limit limit{worst->at_ns, {}, blocking(worst->at_ns)};
+    for (size_t i = 0; i < tasks_.size(); ++i) {
+      const bool blocks = tasks_[i].deadline_ns > limit.t_ns;
+      if (blocks && tasks_[i].block_ns == limit.blocking_ns) limit.blocking_task = i;
+    }
+    result.limits.push_back(limit);
   }
 
   // --- diagnosis -------------------------------------------------------------------------------

@@ -56,10 +56,19 @@ struct Failure {
                                         // the best-effort block
 };
 
+// The window in which a task's response is longest.
+struct Limit {
+  int64_t t_ns = 0;                     // window length
+  std::optional<size_t> blocking_task;  // the later-deadline block inside; none: there is none, or
+                                        // the best-effort block
+  int64_t blocking_ns = 0;
+};
+
 struct NpEdfResult {
   bool schedulable = false;
   double utilisation = 0;
   std::vector<int64_t> response_ns;  // one per task when schedulable
+  std::vector<Limit> limits;         // likewise
   std::optional<Failure> failure;    // otherwise
 };
 

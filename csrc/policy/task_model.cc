@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "csrc/base/units.h"
+
 namespace rtswap::policy {
 namespace {
 
@@ -24,6 +26,11 @@ int64_t copy_ns(uint64_t bytes, uint64_t bytes_per_s) {
 }
 
 }  // namespace
+
+uint32_t quantum_chunks(uint64_t chunk_bytes) {
+  using namespace literals;
+  return static_cast<uint32_t>(std::max<uint64_t>(1, 32_MiB / std::max<uint64_t>(1, chunk_bytes)));
+}
 
 int64_t load_ns(const LinkModel& link, uint32_t chunks) {
   return add(copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s),

@@ -36,6 +36,15 @@ struct LinkModel {
   uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU
 };
 
+// What every arbiter charges, and what a plan made elsewhere must charge to mean the same:
+// one round trip between arbiter and client, with the wake-ups in it (several times the median
+// measured over gRPC on a Unix socket, 43 us);
+inline constexpr int64_t kRoundTrip_ns = 200'000;
+// mapping, setting up a copy and unmapping one chunk on a CUDA device;
+inline constexpr int64_t kCudaChunkCost_ns = 100'000;
+// and the most that is prefetched at a time, at least a chunk.
+uint32_t quantum_chunks(uint64_t chunk_bytes);
+
 // Time to restore `chunks`: copy plus the per-chunk cost, which covers unmapping their victims.
 // INT64_MAX when the bandwidth is unknown and chunks > 0.
 int64_t load_ns(const LinkModel& link, uint32_t chunks);

@@ -5,6 +5,7 @@
 
 #include "csrc/base/clock.h"
 #include "csrc/python/errors.h"
+#include "csrc/python/planning.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/simulation.h"
 #include "csrc/python/tensor_set.h"
@@ -29,6 +30,7 @@ PYBIND11_MODULE(_core, module) {
   rtswap::python::bind_tensors(module);
   rtswap::python::bind_region(module);
   rtswap::python::bind_simulation(module);
+  rtswap::python::bind_planning(module);
   module.def("monotonic_now_ns", &rtswap::monotonic_now_ns);
   module.def("realtime_now_ns", &rtswap::realtime_now_ns);
   // torch opens this file again by path for its allocator hooks; a copy of it elsewhere would be a

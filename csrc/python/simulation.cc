@@ -1,11 +1,10 @@
 #include "csrc/python/simulation.h"
 
-#include <pybind11/stl.h>
-
 #include <string>
 #include <vector>
 
 #include "csrc/python/errors.h"
+#include "csrc/python/fields.h"
 #include "csrc/simulation/simulation.h"
 
 namespace py = pybind11;
@@ -18,27 +17,6 @@ using simulation::SimConfig;
 using simulation::SimReport;
 using simulation::SimTask;
 using simulation::SimTaskReport;
-
-// Fields of a dict by name; what is left over was misspelt.
-class Fields {
- public:
-  explicit Fields(const py::dict& values) : left_(values.attr("copy")()) {}
-
-  template <class T>
-  Fields& take(const char* name, T& field) {
-    if (left_.contains(name)) field = left_.attr("pop")(name).template cast<T>();
-    return *this;
-  }
-
-  void expect_none_left(const std::string& what) const {
-    if (left_.empty()) return;
-    raise({ErrorCode::invalid_argument, "simulate(): a " + what + " has no field " +
-                                            py::repr(py::list(left_)).cast<std::string>() + "."});
-  }
-
- private:
-  py::dict left_;
-};
 
 SimConfig config_of(const py::dict& values) {
   SimConfig config;
@@ -55,7 +33,14 @@ SimConfig config_of(const py::dict& values) {
       .take("first_release_ns", config.first_release_ns)
       .take("horizon_ns", config.horizon_ns)
       .take("keep_trace", config.keep_trace)
-      .expect_none_left("configuration");
+      .take("hang_timeout_ns", config.hang_timeout_ns)
+      .take("faults_end_ns", config.faults_end_ns)
+      .take("crashes", config.faults.crashes)
+      .take("disconnects", config.faults.disconnects)
+      .take("hangs", config.faults.hangs)
+      .take("hang_ns", config.faults.hang_ns)
+      .take("restore_failures", config.faults.restore_failures)
+      .expect_none_left("simulate(): a configuration");
   if (discipline != "edf" && discipline != "request-order") {
     raise({ErrorCode::invalid_argument,
            "simulate(): discipline is 'edf' or 'request-order', not '" + discipline + "'."});
@@ -77,12 +62,13 @@ SimTask task_of(const py::dict& values) {
       .take("spacing_ns", task.spacing_ns)
       .take("jitter_ns", task.jitter_ns)
       .take("offset_ns", task.offset_ns)
+      .take("join_ns", task.join_ns)
       .take("arena_chunks", task.arena_chunks)
       .take("mutable_chunks", task.mutable_chunks)
       .take("resident", task.resident)
       .take("late_run", task.late_run)
       .take("best_effort_if_refused", task.best_effort_if_refused)
-      .expect_none_left("task");
+      .expect_none_left("simulate(): a task");
   return task;
 }
 
@@ -94,6 +80,7 @@ py::dict to_python(const SimTaskReport& task) {
                   "response_median_ns"_a = task.response_median_ns,
                   "response_max_ns"_a = task.response_max_ns,
                   "response_bound_ns"_a = task.response_bound_ns,
+                  "bound_ns"_a = task.verdict.response_bound_ns, "above_bound"_a = task.above_bound,
                   "restored_bytes"_a = task.restored_bytes, "evicted_bytes"_a = task.evicted_bytes);
 }
 

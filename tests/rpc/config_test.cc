@@ -99,6 +99,9 @@ deadline_ms = 30
 wcet_ms = 8.5
 resident = true
 late = "run"
+size = "900MiB"
+mutable = 4096
+model = "yolo"
 [[task]]
 name = "logger"
 period_ms = 500.5
@@ -131,6 +134,11 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   CHECK_THAT(message("[[task]]\nperiod_ms = 3\n"), test::contains("no name"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\n[[task]]\nname = \"a\"\n"), test::contains("twice"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\nlate = \"never\"\n"), test::contains("late takes"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nsize = \"big\"\n"),
+             test::contains("file.toml:3") && test::contains("512MiB"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nsize = \"1MiB\"\nmutable = \"2MiB\"\n"),
+             test::contains("more mutable memory"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nmodel = 3\n"), test::contains("model takes"));
   CHECK_THAT(message("name = \"a\"\n"), test::contains("belongs into a [[task]]"));
   CHECK_THAT(read_tasks_file("/nonexistent.toml").error().message,
              test::contains("/nonexistent.toml"));

@@ -1,0 +1,116 @@
+#include "csrc/python/planning.h"
+
+#include <string>
+#include <vector>
+
+#include "csrc/bank/bank.h"
+#include "csrc/policy/admission.h"
+#include "csrc/python/fields.h"
+
+namespace py = pybind11;
+using py::literals::operator""_a;
+
+namespace rtswap::python {
+namespace {
+
+policy::AdmissionInput input_of(const py::dict& config) {
+  policy::AdmissionInput input;
+  input.link.chunk_cost_ns = policy::kCudaChunkCost_ns;
+  input.link.overhead_ns = policy::kRoundTrip_ns;
+  Fields(config)
+      .take("chunk_bytes", input.link.chunk_bytes)
+      .take("chunk_count", input.bank_chunks)
+      .take("bytes_per_s", input.link.restore_bytes_per_s)
+      .take("chunk_cost_ns", input.link.chunk_cost_ns)
+      .expect_none_left("plan(): a configuration");
+  input.link.prefetch_chunks = policy::quantum_chunks(input.link.chunk_bytes);
+  return input;
+}
+
+struct PlanTask {
+  policy::TaskModel model;
+  bool late_run = false;
+};
+
+PlanTask task_of(const py::dict& values) {
+  PlanTask task;
+  Fields(values)
+      .take("name", task.model.name)
+      .take("period_ns", task.model.period_ns)
+      .take("deadline_ns", task.model.deadline_ns)
+      .take("wcet_ns", task.model.wcet_ns)
+      .take("arena", task.model.arena)
+      .take("arena_chunks", task.model.arena_chunks)
+      .take("mutable_chunks", task.model.mutable_chunks)
+      .take("resident", task.model.resident)
+      .take("late_run", task.late_run)
+      .expect_none_left("plan(): a task");
+  return task;
+}
+
+py::object index_or_none(const std::optional<size_t>& index) {
+  return index ? py::object(py::int_(*index)) : py::object(py::none());
+}
+
+py::dict to_python(const policy::Promise& promise, bool admitted) {
+  py::dict result("resident_chunks"_a = promise.resident_chunks,
+                  "missing_chunks"_a = promise.missing_chunks, "block_ns"_a = promise.block_ns);
+  if (!admitted) return result;
+  result["response_ns"] = promise.response_ns;
+  result["window_ns"] = promise.limit.t_ns;
+  result["blocking_task"] = index_or_none(promise.limit.blocking_task);
+  result["blocking_ns"] = promise.limit.blocking_ns;
+  return result;
+}
+
+// Tasks with a period are to be promised; indices in the answer count those in their order.
+py::dict plan(const py::dict& config, const py::list& task_values) {
+  policy::AdmissionInput input = input_of(config);
+  for (const py::handle values : task_values) {
+    const PlanTask task = task_of(values.cast<py::dict>());
+    if (task.model.period_ns == 0) {
+      input.best_effort.push_back(task.model);
+      continue;
+    }
+    input.promised.push_back(task.model);
+    input.may_run_late.push_back(task.late_run);
+  }
+  const policy::Decision decision = [&] {
+    py::gil_scoped_release unlocked;
+    // The change that would help is sought for the task in whose window the set fails first.
+    const policy::Decision first = policy::admit(input);
+    if (!first.refusal.failure || first.refusal.failure->missing_task >= input.promised.size()) {
+      return first;
+    }
+    input.candidate = first.refusal.failure->missing_task;
+    return policy::admit(input);
+  }();
+  py::list promised;
+  for (const auto& promise : decision.promises) {
+    promised.append(to_python(promise, decision.admitted));
+  }
+  py::list best_effort;
+  for (const auto& promise : decision.best_effort) best_effort.append(to_python(promise, false));
+  py::object failure = py::none();
+  if (decision.refusal.failure) {
+    const policy::Failure& known = *decision.refusal.failure;
+    failure = py::dict("window_ns"_a = known.t_ns, "demand_ns"_a = known.demand_ns,
+                       "missing_task"_a = known.missing_task,
+                       "blocking_task"_a = index_or_none(known.blocking_task));
+  }
+  return py::dict(
+      "admitted"_a = decision.admitted, "reason"_a = decision.reason,
+      "change"_a = decision.refusal.change, "failure"_a = failure, "promised"_a = promised,
+      "best_effort"_a = best_effort, "best_effort_block_ns"_a = decision.best_effort_block_ns,
+      "release_latency_ns"_a = input.link.overhead_ns, "utilisation"_a = decision.utilisation);
+}
+
+}  // namespace
+
+void bind_planning(py::module_& module) {
+  module.attr("cuda_chunk_cost_ns") = policy::kCudaChunkCost_ns;
+  module.def("plan", &plan, py::arg("config"), py::arg("tasks"));
+  module.def("default_chunk_bytes", &bank::default_chunk_bytes, py::arg("budget_bytes"));
+}
+
+}  // namespace rtswap::python

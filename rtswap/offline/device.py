@@ -1,0 +1,43 @@
+"""The device that a set is planned for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rtswap import _core
+from rtswap.errors import InvalidArgument
+from rtswap.units import parse_bytes
+
+
+@dataclass(frozen=True)
+class Device:
+    """A bank of whole chunks behind a link."""
+
+    chunk_bytes: int
+    chunk_count: int
+    bytes_per_s: int  # 0: not known; nothing that has to be restored can be promised
+
+    @property
+    def budget_bytes(self) -> int:
+        return self.chunk_bytes * self.chunk_count
+
+
+def parse_device(budget: str, link: str | None, chunk: str | None) -> Device:
+    budget_bytes = parse_bytes(budget, "--budget")
+    chunk_bytes = (
+        parse_bytes(chunk, "--chunk") if chunk else _core.default_chunk_bytes(budget_bytes)
+    )
+    if chunk_bytes < 1 << 16 or chunk_bytes & (chunk_bytes - 1):
+        raise InvalidArgument(f"--chunk={chunk!r} is not a power of two of at least 64KiB.")
+    if budget_bytes < chunk_bytes:
+        raise InvalidArgument(f"--budget={budget!r} is less than one chunk of {chunk_bytes} bytes.")
+    return Device(chunk_bytes, budget_bytes // chunk_bytes, parse_link(link) if link else 0)
+
+
+def parse_link(text: str) -> int:
+    """Bytes per second of ``24`` (GB/s), ``"24GB/s"`` or ``"12.5GiB/s"``."""
+    plain = text.strip()
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", plain):
+        plain += "GB"
+    return parse_bytes(plain.removesuffix("/s"), "--link")

@@ -1,0 +1,181 @@
+"""May these tasks be promised their deadlines, and what would each of them get."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rtswap import _core
+from rtswap.offline.device import Device
+from rtswap.offline.task_file import TaskSpec, planner_tasks
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task of an answer. Sizes in bytes, durations in ns."""
+
+    spec: TaskSpec
+    resident_bytes: int  # stays on the device
+    restored_bytes: int  # most that one job has to restore
+    block_ns: int  # longest that one job holds the GPU
+    bound_ns: int | None  # of the response; None: nothing is promised
+    limited_by: str  # one sentence
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer of the admission test for a whole set."""
+
+    admitted: bool
+    reason: str  # of a refusal, with a change that was tested and would do
+    change: str  # that change alone; may be empty
+    failing_task: str | None
+    failing_window_ns: int | None  # the first window that asks for more than its length
+    failing_demand_ns: int | None
+    utilisation: float
+    best_effort_block_ns: int  # best effort up to this length is part of the promises
+    release_latency_ns: int
+    device: Device
+    tasks: list[TaskPlan]  # in the order of the file; empty when no memory plan exists
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "admitted": self.admitted,
+            "reason": self.reason,
+            "change": self.change,
+            "failing_task": self.failing_task,
+            "failing_window_ns": self.failing_window_ns,
+            "failing_demand_ns": self.failing_demand_ns,
+            "utilisation": self.utilisation,
+            "best_effort_block_ns": self.best_effort_block_ns,
+            "budget_bytes": self.device.budget_bytes,
+            "chunk_bytes": self.device.chunk_bytes,
+            "link_bytes_per_s": self.device.bytes_per_s,
+            "tasks": [
+                {
+                    "name": task.spec.name,
+                    "period_ns": task.spec.period_ns,
+                    "deadline_ns": task.spec.deadline_ns,
+                    "wcet_ns": task.spec.wcet_ns,
+                    "size_bytes": task.spec.size_bytes,
+                    "resident_bytes": task.resident_bytes,
+                    "restored_bytes": task.restored_bytes,
+                    "block_ns": task.block_ns,
+                    "bound_ns": task.bound_ns,
+                    "limited_by": task.limited_by,
+                }
+                for task in self.tasks
+            ],
+        }
+
+
+def make_plan(specs: list[TaskSpec], device: Device) -> Plan:
+    """Asks the planner and the test that decide at run time."""
+    answer = _core.plan(
+        {
+            "chunk_bytes": device.chunk_bytes,
+            "chunk_count": device.chunk_count,
+            "bytes_per_s": device.bytes_per_s,
+        },
+        planner_tasks(specs, device.chunk_bytes),
+    )
+    promised = [spec for spec in specs if spec.period_ns]
+    best_effort = [spec for spec in specs if not spec.period_ns]
+    plans = {
+        spec.name: _task_plan(spec, values, promised, answer, device)
+        for group, found in ((promised, "promised"), (best_effort, "best_effort"))
+        for spec, values in zip(group, answer[found], strict=False)
+    }
+    failure = answer["failure"]
+    return Plan(
+        admitted=answer["admitted"],
+        reason=answer["reason"],
+        change=answer["change"],
+        failing_task=promised[failure["missing_task"]].name if failure else None,
+        failing_window_ns=failure["window_ns"] or None if failure else None,
+        failing_demand_ns=failure["demand_ns"] or None if failure else None,
+        utilisation=answer["utilisation"],
+        best_effort_block_ns=answer["best_effort_block_ns"],
+        release_latency_ns=answer["release_latency_ns"],
+        device=device,
+        tasks=[plans[spec.name] for spec in specs if spec.name in plans],
+    )
+
+
+def _task_plan(
+    spec: TaskSpec,
+    values: dict[str, Any],
+    promised: list[TaskSpec],
+    answer: dict[str, Any],
+    device: Device,
+) -> TaskPlan:
+    bound = values.get("response_ns") if spec.period_ns else None
+    return TaskPlan(
+        spec=spec,
+        resident_bytes=min(values["resident_chunks"] * device.chunk_bytes, spec.size_bytes),
+        restored_bytes=min(values["missing_chunks"] * device.chunk_bytes, spec.size_bytes),
+        block_ns=values["block_ns"],
+        bound_ns=bound,
+        limited_by=_sentence(spec, values, promised, answer)
+        if bound
+        else _unpromised(spec, answer),
+    )
+
+
+def show_ms(ns: int) -> str:
+    return f"{ns / 1e6:.1f} ms"
+
+
+def _sentence(
+    spec: TaskSpec, values: dict[str, Any], promised: list[TaskSpec], answer: dict[str, Any]
+) -> str:
+    """What the longest response consists of beside the job's own block."""
+    waits = values["response_ns"] - values["block_ns"] - answer["release_latency_ns"]
+    blocking = values["blocking_ns"]
+    if waits <= 0:
+        return f"{spec.name} waits for nobody: its own block is all there is"
+    parts = []
+    if blocking > 0 and values["blocking_task"] is not None:
+        blocker = promised[values["blocking_task"]].name
+        parts.append(f"{show_ms(blocking)} for a block of {blocker}")
+    elif blocking > 0:
+        parts.append(f"{show_ms(blocking)} for best-effort work")
+    if waits - blocking > 0:
+        parts.append(f"{show_ms(waits - blocking)} for jobs that are due before")
+    return f"{spec.name} waits at most {' and '.join(parts)}"
+
+
+def _unpromised(spec: TaskSpec, answer: dict[str, Any]) -> str:
+    if spec.period_ns:
+        return "nothing is promised: the set is refused"
+    if not spec.wcet_ns:
+        return "best effort of unknown length: suspends promises while it runs"
+    return "best effort: runs when no promised job waits"
+
+
+def demand_curve(plan: Plan, until_ns: int) -> tuple[list[int], list[int]]:
+    """Window lengths up to `until_ns` and the most that may be asked of the GPU in each, with the
+    longest block that may be in the way: where it exceeds the window, the set fails.
+    """
+    tasks = [task for task in plan.tasks if task.spec.period_ns]
+    points = sorted(
+        {
+            deadline
+            for task in tasks
+            for deadline in range(task.spec.deadline_ns, until_ns + 1, task.spec.period_ns)
+        }
+    )
+    return points, [_demand_ns(plan, tasks, point) for point in points]
+
+
+def _demand_ns(plan: Plan, tasks: list[TaskPlan], window_ns: int) -> int:
+    demand = plan.release_latency_ns
+    blocking = plan.best_effort_block_ns
+    for task in tasks:
+        spec = task.spec
+        if spec.deadline_ns <= window_ns:
+            jobs = 1 + (window_ns - spec.deadline_ns) // spec.period_ns
+            demand += jobs * task.block_ns
+        else:
+            blocking = max(blocking, task.block_ns)
+    return demand + blocking

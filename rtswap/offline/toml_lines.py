@@ -1,0 +1,90 @@
+"""The part of TOML that a task file needs, with the line of every key.
+
+`[[task]]` tables of texts, numbers and booleans. Python 3.10 has no TOML reader, and later ones do
+not tell lines. Everything read here means the same to rtswapd, which reads the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtswap.errors import InvalidArgument
+
+Value = str | int | float | bool
+
+_HEADER = re.compile(r"(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
+_PAIR = re.compile(r"""([A-Za-z0-9_-]+|"[^"]*"|'[^']*')\s*=\s*(.*)""")
+_NUMBER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9]+)?")
+_BASIC = re.compile(r'"(?:[^"\\]|\\.)*"')
+_LITERAL = re.compile(r"'[^']*'")
+
+
+@dataclass(frozen=True)
+class Entry:
+    key: str
+    value: Value
+    where: str  # "FILE:LINE"
+
+
+@dataclass
+class Table:
+    where: str
+    entries: list[Entry] = field(default_factory=list)
+
+
+def _value(text: str, where: str) -> Value:
+    for pattern in (_BASIC, _LITERAL, re.compile("true|false"), _NUMBER):
+        match = pattern.match(text)
+        if match is None:
+            continue
+        rest = text[match.end() :].strip()
+        if rest and not rest.startswith("#"):
+            break
+        return _converted(match[0], where)
+    raise InvalidArgument(f"{where}: {text!r} is not a text in quotes, a number, true or false.")
+
+
+def _converted(text: str, where: str) -> Value:
+    if text in ("true", "false"):
+        return text == "true"
+    if text.startswith("'"):
+        return text[1:-1]
+    if text.startswith('"'):
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            raise InvalidArgument(f"{where}: {text} has an escape that TOML lacks.") from None
+    plain = text.replace("_", "")
+    return float(plain) if re.search("[.eE]", plain) else int(plain)
+
+
+def read_tables(path: Path, name: str) -> list[Table]:
+    """The tables `[[name]]` of a file that has nothing else. ``InvalidArgument`` names the line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{path} cannot be read: {error}") from None
+    tables: list[Table] = []
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}:{number}"
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        if header := _HEADER.fullmatch(text):
+            if header[1] != "[[" or header[2] != name or "]]" not in text:
+                raise InvalidArgument(f"{where}: write [[{name}]] for each {name}, not {text}.")
+            tables.append(Table(where))
+            continue
+        pair = _PAIR.fullmatch(text)
+        if pair is None:
+            raise InvalidArgument(f"{where}: {text!r} is neither [[{name}]] nor KEY = VALUE.")
+        key = pair[1].strip("\"'")
+        if not tables:
+            raise InvalidArgument(f'{where}: "{key}" belongs into a [[{name}]].')
+        if any(entry.key == key for entry in tables[-1].entries):
+            raise InvalidArgument(f'{where}: "{key}" is given twice.')
+        tables[-1].entries.append(Entry(key, _value(pair[2], where), where))
+    return tables

@@ -1,0 +1,253 @@
+"""Plans and simulations from a task file: the same answers as the arbiter's."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rtswap.cli import app
+from rtswap.errors import InvalidArgument
+from rtswap.offline.device import Device, parse_device, parse_link
+from rtswap.offline.plan import demand_curve, make_plan
+from rtswap.offline.rtswap_cfg import import_rtswap_cfg
+from rtswap.offline.simulate import Course, simulate
+from rtswap.offline.task_file import read_task_file
+
+MIB = 1 << 20
+
+VEHICLE = """
+# three models, 2.5 GiB
+[[task]]
+name = "detector"
+rate_hz = 30
+deadline_ms = 30
+wcet_ms = 4
+size = "300MiB"   # hot
+
+[[task]]
+name = "planner"
+period_ms = 500
+wcet_ms = 10
+size = "1.2GiB"
+mutable = "20MiB"
+
+[[task]]
+name = 'speech'
+period_ms = 2_000
+deadline_ms = 1.5e3
+wcet_ms = 10.0
+size = 1073741824
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "tasks.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def mistake(folder: Path, text: str) -> str:
+    with pytest.raises(InvalidArgument) as error:
+        read_task_file(write(folder, text))
+    return str(error.value)
+
+
+def task(*lines: str) -> str:
+    return "\n".join(("[[task]]", 'name = "a"', "period_ms = 10", "wcet_ms = 1", *lines)) + "\n"
+
+
+def test_a_task_file_is_read(tmp_path: Path) -> None:
+    detector, planner, speech = read_task_file(write(tmp_path, VEHICLE))
+    assert (detector.period_ns, detector.deadline_ns) == (33_333_333, 30_000_000)
+    assert planner.deadline_ns == planner.period_ns == 500_000_000
+    assert planner.chunks(2 * MIB) == -(-round(1.2 * 1024 - 20) // 2) + 10
+    assert (speech.deadline_ns, speech.size_bytes) == (1_500_000_000, 1 << 30)
+
+
+def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
+    assert "tasks.toml:5" in mistake(tmp_path, task("memory = 3"))
+    assert 'no setting "memory"' in mistake(tmp_path, task("memory = 3"))
+    assert "tasks.toml:5: size takes" in mistake(tmp_path, task('size = "4gib"'))
+    assert "tasks.toml:5: size takes" in mistake(tmp_path, task("size = -4"))
+    assert "not a text in quotes" in mistake(tmp_path, task("size = 4GiB"))
+    assert "milliseconds" in mistake(tmp_path, '[[task]]\nname="a"\nperiod_ms = "33ms"\n')
+    assert "not both" in mistake(tmp_path, task("rate_hz = 3"))
+    assert "tasks.toml:6" in mistake(tmp_path, task('size = "1MiB"', "size = 2"))
+    assert "longer than its period" in mistake(tmp_path, task("deadline_ms = 11"))
+    assert "more mutable" in mistake(tmp_path, task('size = "1MiB"', 'mutable = "2MiB"'))
+    assert "has no size" in mistake(tmp_path, task())
+    assert "no wcet_ms" in mistake(tmp_path, '[[task]]\nname="a"\nperiod_ms=9\nsize="1MiB"\n')
+    longer = task("deadline_ms = 0.5", 'size = "1MiB"')
+    assert "longer than its deadline" in mistake(tmp_path, longer)
+    assert "twice" in mistake(tmp_path, task('size = "1MiB"') * 2)
+    assert "belongs into" in mistake(tmp_path, 'name = "a"\n')
+    assert "write [[task]]" in mistake(tmp_path, "[task]\n")
+    assert "neither" in mistake(tmp_path, "[[task]]\nname\n")
+    assert "no name" in mistake(tmp_path, "[[task]]\nperiod_ms = 3\n")
+    assert "describes no task" in mistake(tmp_path, "# nothing\n")
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        read_task_file(tmp_path / "absent.toml")
+
+
+def test_tasks_of_one_model_share_its_memory(tmp_path: Path) -> None:
+    text = task('size = "8MiB"', 'model = "m"') + task('model = "m"').replace('"a"', '"b"')
+    specs = read_task_file(write(tmp_path, text))
+    assert specs[1].size_bytes == 8 * MIB
+    plan = make_plan(specs, Device(2 * MIB, 4, 0))
+    assert plan.admitted
+    assert [task.resident_bytes for task in plan.tasks] == [8 * MIB, 8 * MIB]
+    other = task('size = "9MiB"', 'model = "m"').replace('"a"', '"b"')
+    assert "different sizes" in mistake(tmp_path, task('size = "8MiB"', 'model = "m"') + other)
+
+
+def test_links_and_budgets() -> None:
+    assert parse_link("24") == parse_link("24GB/s") == 24_000_000_000
+    assert parse_link("12.5GiB/s") == int(12.5 * (1 << 30))
+    assert parse_device("16GiB", None, None).chunk_bytes == 8 * MIB
+    assert parse_device("100MiB", None, "32MiB").chunk_count == 3
+    for wrong in ({"budget": "lots"}, {"chunk": "3MiB"}, {"link": "fast"}, {"budget": "1MiB"}):
+        with pytest.raises(InvalidArgument):
+            parse_device(**{"budget": "1GiB", "link": None, "chunk": None, **wrong})
+
+
+def test_a_plan_says_what_each_task_gets(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    plan = make_plan(specs, parse_device("2450MiB", "24", None))
+    assert plan.admitted
+    detector, planner, speech = plan.tasks
+    assert detector.restored_bytes == 0
+    assert detector.bound_ns is not None
+    assert detector.bound_ns <= detector.spec.deadline_ns
+    assert detector.limited_by.startswith("detector waits at most")
+    assert "for a block of speech" in detector.limited_by
+    for swapped in (planner, speech):
+        assert 0 < swapped.resident_bytes < swapped.spec.size_bytes
+        assert swapped.resident_bytes + swapped.restored_bytes >= swapped.spec.size_bytes
+    kept = sum(task.resident_bytes for task in plan.tasks)
+    assert kept + max(task.restored_bytes for task in plan.tasks) <= plan.device.budget_bytes
+
+
+def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    plan = make_plan(specs, parse_device("2400MiB", "24", None))
+    assert not plan.admitted
+    assert plan.failing_task == "detector"
+    assert plan.failing_window_ns == 30_000_000
+    assert plan.failing_demand_ns is not None
+    assert plan.failing_demand_ns > 30_000_000
+    assert plan.change.startswith("a bank of ")
+    enough_mib = int(plan.change.split()[3])
+    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "24", None)).admitted
+    assert not make_plan(specs, parse_device(f"{enough_mib - 2}MiB", "24", None)).admitted
+    # The curve of the picture fails in the same window.
+    points, demand = demand_curve(plan, 30_000_000)
+    assert points[-1] == 30_000_000
+    assert demand[-1] == plan.failing_demand_ns
+
+
+def test_a_link_of_unknown_speed_is_said_to_be(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    plan = make_plan(specs, parse_device("2GiB", None, None))
+    assert not plan.admitted
+    assert "bandwidth" in plan.reason
+    assert make_plan(specs, parse_device("4GiB", None, None)).admitted
+
+
+def random_file(seed: int) -> str:
+    draw = random.Random(seed)
+    text = ""
+    for count in range(draw.randint(2, 5)):
+        period = draw.randint(50, 900)
+        text += (
+            f'[[task]]\nname = "t{count}"\nperiod_ms = {period}\nwcet_ms = {draw.randint(1, 20)}\n'
+            f"deadline_ms = {draw.randint(period // 2, period)}\n"
+            f'size = "{draw.randint(2, 400)}MiB"\n'
+        )
+    return text
+
+
+def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
+    admitted = swapped = 0
+    for seed in range(150):
+        specs = read_task_file(write(tmp_path, random_file(seed)))
+        device = parse_device(f"{max(s.size_bytes for s in specs) // MIB + 90}MiB", "12", "2MiB")
+        plan = make_plan(specs, device)
+        report = simulate(specs, device, Course(horizon_ns=2_000_000_000, seed=seed))
+        assert report.violations == []
+        states = [task.state for task in report.tasks]
+        assert (states == ["admitted"] * len(specs)) == plan.admitted, seed
+        if not plan.admitted:
+            continue
+        admitted += 1
+        swapped += any(task.restored_bytes for task in plan.tasks)
+        assert report.kept
+        for promise, outcome in zip(plan.tasks, report.tasks, strict=True):
+            assert outcome.bound_ns == promise.bound_ns
+            assert outcome.response_max_ns <= outcome.bound_ns
+    assert admitted > 40
+    assert swapped > 10
+
+
+def test_faults_show(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    course = Course(horizon_ns=5_000_000_000, faults_per_s=2.0)
+    report = simulate(specs, parse_device("2450MiB", "24", None), course)
+    assert report.violations == []
+    assert sum(task.met for task in report.tasks) > 0
+    assert sum(task.released - task.met for task in report.tasks) > 0
+
+
+def test_what_cannot_be_simulated_is_said(tmp_path: Path) -> None:
+    device = parse_device("64MiB", "24", None)
+    shared = task('size = "8MiB"', 'model = "m"') + task('model = "m"').replace('"a"', '"b"')
+    with pytest.raises(InvalidArgument, match="shares a model"):
+        simulate(read_task_file(write(tmp_path, shared)), device, Course(10**9))
+    aperiodic = '[[task]]\nname = "a"\nsize = "8MiB"\n'
+    with pytest.raises(InvalidArgument, match="has no period"):
+        simulate(read_task_file(write(tmp_path, aperiodic)), device, Course(10**9))
+    with pytest.raises(InvalidArgument, match="--link"):
+        simulate([], parse_device("64MiB", None, None), Course(10**9))
+
+
+def test_rt_swaps_configuration_becomes_a_task_file(tmp_path: Path) -> None:
+    path = tmp_path / "rtswap_cfg.txt"
+    path.write_text("5,500,2097152,1,0\n\n2,1000,4194304,2,3,7\n", encoding="utf-8")
+    text = import_rtswap_cfg(path)
+    assert text.count("[[task]]") == 2
+    specs = read_task_file(write(tmp_path, text.replace("# wcet_ms =", "wcet_ms = 1")))
+    assert [spec.period_ns for spec in specs] == [500_000_000, 1_000_000_000]
+    assert [spec.size_bytes for spec in specs] == [2097152, 4194304]
+    for wrong in ("5,500\n", "5,500,x,0\n", "5,500,4096,2,1\n", "5,0,4096,0\n", "\n"):
+        path.write_text(wrong, encoding="utf-8")
+        with pytest.raises(InvalidArgument, match=r"rtswap_cfg\.txt"):
+            import_rtswap_cfg(path)
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    runner = CliRunner()
+    path = str(write(tmp_path, VEHICLE))
+    plot = tmp_path / "plan.png"
+    flags = ["--budget", "2450MiB", "--link", "24GB/s"]
+    done = runner.invoke(app, ["plan", path, *flags, "--plot", str(plot)])
+    assert done.exit_code == 0, done.output
+    assert "accepted" in done.output
+    assert "for a block of speech" in done.output
+    assert plot.stat().st_size > 10_000
+    done = runner.invoke(app, ["plan", path, "--budget", "2400MiB", "--link", "24", "--json"])
+    assert done.exit_code == 1
+    assert json.loads(done.output)["failing_task"] == "detector"
+    timeline = tmp_path / "run.png"
+    done = runner.invoke(
+        app, ["simulate", path, *flags, "--horizon", "3s", "--plot", str(timeline)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "every promise was kept" in done.output
+    assert timeline.stat().st_size > 10_000
+    done = runner.invoke(app, ["plan", path, "--budget", "lots"])
+    assert done.exit_code == 2
+    done = runner.invoke(app, ["simulate", path, *flags, "--horizon", "long"])
+    assert done.exit_code == 2
