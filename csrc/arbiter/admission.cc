@@ -116,17 +116,28 @@ policy::Prefixes Arbiter::State::guaranteed(const Device& device,
   return guarantee;
 }
 
-// Puts `prefixes` in force for the tasks that are in, and for `joining` if given, if their promises
-// hold with what is there now. What is not there yet is restored in the background.
+// Would the promises of those that are in, and of `joining` if given, hold under `prefixes` with
+// what is there now?
+Arbiter::State::Assessment Arbiter::State::assess(const Device& device,
+                                                  const policy::Prefixes& prefixes,
+                                                  const Task* joining) const {
+  Assessment result;
+  result.set = roll(
+      device, [joining](const Task& task) { return &task == joining; }, nullptr);
+  if (!idle(device)) {
+    for (const Leaving& left : device.leaving) {
+      if (!left.resumed) result.set.input.leaving.push_back(left.demand);
+    }
+  }
+  result.guarantee = guaranteed(device, prefixes);
+  result.decision = policy::test(result.set.input, prefixes, result.guarantee);
+  return result;
+}
+
+// Puts `prefixes` in force if they hold. What is not there yet is restored in the background.
 bool Arbiter::State::adopt(Device& device, const policy::Prefixes& prefixes, Task* joining) {
   if (idle(device)) device.leaving.clear();
-  Roll set = roll(
-      device, [joining](const Task& task) { return &task == joining; }, nullptr);
-  for (const Leaving& left : device.leaving) {
-    if (!left.resumed) set.input.leaving.push_back(left.demand);
-  }
-  const policy::Prefixes guarantee = guaranteed(device, prefixes);
-  const policy::Decision decision = policy::test(set.input, prefixes, guarantee);
+  const auto [set, guarantee, decision] = assess(device, prefixes, joining);
   if (!decision.admitted || !holder_allows(device, decision)) return false;
   if (joining != nullptr) enter(*joining);
   for (Arena* arena : device.arenas) {
@@ -297,6 +308,8 @@ void Arbiter::State::shed(Device& device, const std::string& why) {
     const policy::Decision fresh = policy::admit(set.input);
     if (fresh.admitted && adopt(device, fresh.prefixes, nullptr)) return;
     if (adopt(device, planned(device), nullptr)) return;
+    // What holds, but for best-effort work that runs now, is put in force when that has ended.
+    if (assess(device, planned(device), nullptr).decision.admitted) return;
     const auto youngest =
         std::find_if(device.tasks.rbegin(), device.tasks.rend(),
                      [](const Task* task) { return task->state == TaskState::admitted; });

@@ -99,6 +99,13 @@ class Arbiter::State {
   bool idle(const Device& device) const;
   policy::Prefixes planned(const Device& device) const;
   policy::Prefixes guaranteed(const Device& device, const policy::Prefixes& prefixes) const;
+  struct Assessment {
+    Roll set;
+    policy::Prefixes guarantee;
+    policy::Decision decision;
+  };
+  Assessment assess(const Device& device, const policy::Prefixes& prefixes,
+                    const Task* joining) const;
   bool adopt(Device& device, const policy::Prefixes& prefixes, Task* joining);
   bool holder_allows(const Device& device, const policy::Decision& decision) const;
   bool join(Task& task, policy::Decision& refusal);
