@@ -83,7 +83,8 @@ MUTATIONS = (
     Mutation(
         "an old stamp takes nothing from others",
         "csrc/arbiter/jobs.cc",
-        "job.order_ns = std::max(job.deadline_ns, "
+        "job.order_ns =\n"
+        "      std::max(job.deadline_ns, "
         "now_ns_ - policy::kRoundTrip_ns + task.timing.deadline_ns);",
         "job.order_ns = job.deadline_ns;",
     ),

@@ -141,6 +141,22 @@ TEST_CASE("a prefetch in flight when a job takes the device is part of the bound
   CHECK(worst_ns > without_ns);
 }
 
+// Each job finds its memory with the other, and all of that has to be copied out first.
+TEST_CASE("the write-back of victims is part of the bound") {
+  Random random(1);
+  SimConfig config = slow_config(random, 1);
+  config.chunk_count = 10;
+  std::vector<SimTask> tasks{role("one", 10, 1'000, 1, 0), role("other", 10, 1'000, 1, kMs)};
+  for (SimTask& task : tasks) task.mutable_chunks = 10;
+  const SimReport report = run(config, tasks);
+  REQUIRE(report.violations.empty());
+  REQUIRE(all_admitted(report));
+  for (const SimTaskReport& task : report.tasks) CHECK(task.above_bound == 0);
+  const int64_t write_back_ns = 10 * 4'194'304;
+  CHECK(report.tasks[1].response_max_ns >
+        report.tasks[1].verdict.response_bound_ns - write_back_ns);
+}
+
 TEST_CASE("releases stamped in the past cost others nothing") {
   int stale_jobs = 0;
   for (uint64_t seed = 1; seed <= 3000; ++seed) {

@@ -5,6 +5,7 @@
 namespace rtswap::arbiter::test {
 namespace {
 
+using protocol::OnRefusal;
 using protocol::TaskState;
 using protocol::Timing;
 
@@ -24,21 +25,17 @@ TaskState state_of(const Harness& h, SessionId session) {
   return TaskState::refused;
 }
 
-TEST_CASE("a victim keeps the prefix that the plan gives it") {
-  Harness h(one_device(8));
-  h.open(1, 6, kSlow);
-  h.open(2, 5, kSlow);
-  // 3 and 2 chunks: each job then swaps three.
-  h.land_everything({1, 2});
-  h.release(2, 1, h.now_ns + 1000 * kMs);
-  REQUIRE(h.last<protocol::Revoke>(1));
-  CHECK(h.last<protocol::Revoke>(1)->keep_chunks == 3);
-  obey_revokes(h, 1);
-  h.land(2);
-  h.from(2, protocol::JobDone{1, kMs});
-  h.release(1, 1, h.now_ns + 1000 * kMs);
-  REQUIRE(h.last<protocol::Revoke>(2));
-  CHECK(h.last<protocol::Revoke>(2)->keep_chunks == 2);
+TEST_CASE("what the plan keeps is no victim, even if its deadline is the latest") {
+  Harness h(one_device(11));
+  h.open(1, 6, kSlow, OnRefusal::refuse, true);
+  h.open(2, 5, Timing{900 * kMs, 900 * kMs, 10 * kMs});
+  h.open(3, 5, Timing{800 * kMs, 800 * kMs, 10 * kMs});
+  h.land_everything({1, 2, 3});
+  REQUIRE(h.free_chunks() == 0);
+  h.effects.clear();
+  h.release(3, 1, h.now_ns + 800 * kMs);
+  CHECK(h.all<protocol::Revoke>(1).empty());
+  CHECK_FALSE(h.all<protocol::Revoke>(2).empty());
 }
 
 TEST_CASE("a prefix that is not there is restored in the background, at the cost of the rest") {
