@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from rtswap.offline.plan import Plan, demand_curve
 
@@ -25,8 +26,11 @@ def draw_demand(plan: Plan, path: Path) -> None:
     """Writes a PNG of the demand in every window up to a few of the longest deadlines."""
     points, demand = demand_curve(plan, _until_ns(plan))
     figure, axis = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    # Logarithmic: it is in the shortest windows that demand comes close.
+    axis.set(xscale="log", yscale="log")
+    start_ms = max(points[0] / 1e6, 1e-3) if points else 1.0
     end_ms = max([point / 1e6 for point in points], default=1.0)
-    axis.plot([0, end_ms], [0, end_ms], color=QUIET, linestyle="--", label="what the GPU can do")
+    axis.plot([start_ms, end_ms], [start_ms, end_ms], color=QUIET, linestyle="--", label="what the GPU can do")
     axis.step(
         [point / 1e6 for point in points],
         [value / 1e6 for value in demand],
@@ -48,6 +52,10 @@ def draw_demand(plan: Plan, path: Path) -> None:
     axis.set_xlabel("length of a window, ms", color=INK)
     axis.set_ylabel("GPU time, ms", color=INK)
     axis.set_title("accepted" if plan.admitted else "refused", loc="left", color=INK)
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        scale.set_major_formatter(ScalarFormatter())
+        scale.set_minor_formatter(NullFormatter())
     axis.legend(frameon=False)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
