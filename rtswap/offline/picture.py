@@ -30,7 +30,13 @@ def draw_demand(plan: Plan, path: Path) -> None:
     axis.set(xscale="log", yscale="log")
     start_ms = max(points[0] / 1e6, 1e-3) if points else 1.0
     end_ms = max([point / 1e6 for point in points], default=1.0)
-    axis.plot([start_ms, end_ms], [start_ms, end_ms], color=QUIET, linestyle="--", label="what the GPU can do")
+    axis.plot(
+        [start_ms, end_ms],
+        [start_ms, end_ms],
+        color=QUIET,
+        linestyle="--",
+        label="what the GPU can do",
+    )
     axis.step(
         [point / 1e6 for point in points],
         [value / 1e6 for value in demand],
