@@ -166,8 +166,7 @@ TEST_CASE("a task that pauses and comes back counts once") {
   CHECK(state_of(h, Crowd::kLeaves) == TaskState::admitted);
 }
 
-// In one window: "other" of ten, a crowd of fifteen, and what the two cases do with "task", which
-// has executed for 10 of the 40 ms.
+// A crowd of fifteen tasks of 1 ms in 40, and two of 10 that have both run in the present window.
 struct Window {
   Window() : h(one_device(32)) {
     for (SessionId session = 1; session <= 15; ++session) {
