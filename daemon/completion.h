@@ -1,5 +1,5 @@
 // Operations on the daemon's one completion queue: what stands behind their tags, and the count of
-// calls that may still begin some.
+// those that may still begin others.
 #pragma once
 
 #include <condition_variable>
@@ -15,8 +15,9 @@ class Completion {
   virtual void run(bool ok) = 0;
 };
 
-// Calls that have come and are not over. A queue may be shut down only when there is none: their
-// next operation would find it closed. Any thread.
+// Calls that are waited for, or have come and are not over. A queue may be shut down only when
+// there is none: their next operation would find it closed. When the server has been shut down no
+// call comes any more, and those waited for end. Any thread.
 class CallCount {
  public:
   void add() {

@@ -156,7 +156,7 @@ Status Server::open_arbiter(size_t survivors) {
   state_->update([&](SavedState& state) { state.devices = saved; });
   state_->flush();
   loop_ = std::make_unique<arbiter::Loop>(std::move(config), *sessions_);
-  sessions_->open(*loop_);
+  sessions_->open(*loop_, survivors);
   return {};
 }
 

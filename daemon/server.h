@@ -1,11 +1,12 @@
 // The daemon put together: lock, banks, sockets, gRPC server, arbiter.
 #pragma once
 
-#include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
+#include <vector>
 
 #include "csrc/arbiter/loop.h"
 #include "daemon/banks.h"

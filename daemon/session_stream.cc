@@ -21,6 +21,7 @@ constexpr std::chrono::seconds kFarewell{1};
 
 void SessionStream::serve(v1::Arbiter::AsyncService& service, grpc::ServerCompletionQueue& queue,
                           Owner& owner, uint64_t epoch, CallCount& calls) {
+  calls.add();
   const Pointer stream(new SessionStream(service, queue, owner, epoch, calls));
   const std::lock_guard lock(stream->mutex_);
   stream->self_ = stream;
@@ -36,15 +37,11 @@ SessionStream::SessionStream(v1::Arbiter::AsyncService& service, grpc::ServerCom
 void SessionStream::complete(void (SessionStream::*then)(bool), bool ok) {
   (this->*then)(ok);
   Pointer last;
-  bool over = false;
   {
     const std::lock_guard lock(mutex_);
-    if (--under_way_ == 0) {
-      last = std::move(self_);
-      over = finished_;
-    }
+    if (--under_way_ == 0) last = std::move(self_);
   }
-  if (over) calls_.remove();
+  if (last) calls_.remove();
 }
 
 Completion* SessionStream::begin(Step& step) {
@@ -58,7 +55,6 @@ void SessionStream::after_opened(bool ok) {
     const std::lock_guard lock(mutex_);
     ++under_way_;  // the done tag
   }
-  calls_.add();
   serve(service_, queue_, owner_, epoch_, calls_);
   grpc::Status status = owner_.on_opened(shared_from_this());
   const std::lock_guard lock(mutex_);
@@ -87,9 +83,9 @@ void SessionStream::after_read(bool ok) {
   end_if_done();
 }
 
-void SessionStream::use_socket(int socket) {
+void SessionStream::use_socket(std::shared_ptr<const UniqueFd> socket) {
   const std::lock_guard lock(mutex_);
-  socket_ = socket;
+  socket_ = std::move(socket);
 }
 
 void SessionStream::name(protocol::SessionId session) {
@@ -159,7 +155,7 @@ void SessionStream::end_if_done() {
     handshake_limit_.Cancel();
     farewell_.Cancel();
     stream_.Finish(status_, begin(finish_step_));
-  } else if (!farewell_set_ && (reader_done_ || (finishing_ && !writing_))) {
+  } else if (!farewell_set_ && (reader_done_ || finishing_)) {
     // A client that does not half-close, or does not read, would hold the stream for ever.
     farewell_set_ = true;
     farewell_.Set(&queue_, std::chrono::system_clock::now() + kFarewell, begin(farewell_step_));
@@ -180,7 +176,7 @@ void SessionStream::cancel_locked() {
   if (finished_) return;
   context_.TryCancel();
   // A write whose bytes wait for room in the socket ends with the connection only.
-  if (socket_) ::shutdown(*socket_, SHUT_RDWR);
+  if (socket_) ::shutdown(socket_->get(), SHUT_RDWR);
 }
 
 }  // namespace rtswap::daemon

@@ -15,8 +15,9 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <optional>
+#include <string>
 
+#include "csrc/base/unique_fd.h"
 #include "csrc/protocol/messages.h"
 #include "daemon/completion.h"
 #include "rtswap/v1/arbiter.grpc.pb.h"
@@ -52,11 +53,8 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
 
   // As gRPC names the connection. Within owner calls only.
   std::string peer() const { return context_.peer(); }
-  // The connection has ended, or somebody ended it.
-  bool is_cancelled() const { return context_.IsCancelled(); }
-  // A duplicate of the connection's socket, which outlives this: breaking it off ends what waits
-  // for room in it.
-  void use_socket(int socket);
+  // A duplicate of the connection's socket: breaking it off ends what waits for room in it.
+  void use_socket(std::shared_ptr<const UniqueFd> socket);
 
   // The session has its number: later messages carry it, and the limit on the handshake is lifted.
   void name(protocol::SessionId session);
@@ -113,13 +111,13 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
   v1::ClientEnvelope incoming_;  // of the read under way
 
   std::mutex mutex_;  // guards what follows, and begins every operation
-  Pointer self_;      // while operations are on the queue
+  Pointer self_;      // while operations are on the queue; without any, no other can begin
   int under_way_ = 0;
   grpc::Alarm handshake_limit_;
   grpc::Alarm farewell_;
   std::deque<protocol::ArbiterMessage> outbox_;
   grpc::Status status_;  // that ends the call
-  std::optional<int> socket_;
+  std::shared_ptr<const UniqueFd> socket_;
   protocol::SessionId session_ = 0;
   bool writing_ = false;
   bool finishing_ = false;    // nothing more is taken into the outbox

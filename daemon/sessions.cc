@@ -39,11 +39,14 @@ Sessions::Sessions(Options options, StateKeeper& state)
 
 Sessions::~Sessions() { watcher_.reset(); }
 
-void Sessions::open(arbiter::Loop& loop) {
+void Sessions::open(arbiter::Loop& loop, size_t awaited) {
   std::vector<std::pair<StreamPtr, protocol::Hello>> waiting;
   {
     const std::lock_guard lock(mutex_);
     loop_ = &loop;
+    for (size_t left = survivors_.size(); left < awaited; ++left) {
+      loop.post(arbiter::RecoveryPeerDied{});  // while the loop was being made
+    }
     for (auto& [stream, connection] : connections_) {
       if (connection.waiting) waiting.emplace_back(stream, std::move(*connection.waiting));
       connection.waiting.reset();
@@ -79,13 +82,14 @@ void Sessions::admit(const std::string& key, Peer peer) {
 
 grpc::Status Sessions::on_opened(const StreamPtr& stream) {
   const std::lock_guard lock(mutex_);
+  // The key is a descriptor's number. A stream whose connection has ended already may find the next
+  // connection's peer under it: all it can leave behind is an empty session of that process.
   const auto it = peers_.find(stream->peer());
-  // The key is a descriptor's number: once the connection has ended it may name another peer.
-  if (it == peers_.end() || stream->is_cancelled()) {
+  if (it == peers_.end()) {
     return {grpc::StatusCode::PERMISSION_DENIED,
             "rtswapd does not know the connection " + stream->peer()};
   }
-  stream->use_socket(it->second->connection.get());
+  stream->use_socket({it->second, &it->second->connection});
   Connection connection;
   connection.peer = it->second;
   connections_.emplace(stream, std::move(connection));
@@ -155,20 +159,23 @@ void Sessions::refuse(const StreamPtr& stream, const Error& error) {
   stream->finish();
 }
 
-Status Sessions::open_session(const StreamPtr& stream, const protocol::Hello& hello) {
+Status Sessions::open_session(const StreamPtr& stream, protocol::Hello hello) {
   const std::lock_guard lock(mutex_);
   const auto connection = connections_.find(stream);
   if (connection == connections_.end()) return {};  // ended meanwhile
-  const std::shared_ptr<Peer> peer = connection->second.peer;
-  if (hello.resumed_session != 0) RTSWAP_TRY(check_resumed(*peer, hello.resumed_session));
+  if (connection->second.session != 0) return fail(violation("a second Hello in one stream"));
   if (loop_ == nullptr) {
     return fail(ErrorCode::daemon_unavailable, "rtswapd is being stopped");
   }
+  const std::shared_ptr<Peer> peer = connection->second.peer;
+  const SessionId asked_for = hello.resumed_session;
+  RTSWAP_ASSIGN(hello.resumed_session, find_resumed(*peer, hello));
   const SessionId id = ++last_session_;
   connection->second.session = id;
   Session& session = sessions_[id];
   session.peer = peer;
   session.stream = stream;
+  session.asked_for = asked_for;
   session.resumed = hello.resumed_session;
   session.name = hello.process_name;
   stream->name(id);
@@ -191,20 +198,32 @@ Status Sessions::open_session(const StreamPtr& stream, const protocol::Hello& he
   survivors_.erase(hello.resumed_session);
   std::vector<arbiter::Event> events;
   events.emplace_back(arbiter::SessionOpened{id, peer->pid, peer->user});
-  events.emplace_back(arbiter::FromClient{id, hello});
+  events.emplace_back(arbiter::FromClient{id, std::move(hello)});
   loop_->post(std::move(events));
   return {};
 }
 
 // REQUIRES: mutex_ held.
-Status Sessions::check_resumed(const Peer& peer, SessionId resumed) const {
+Result<SessionId> Sessions::find_resumed(const Peer& peer, const protocol::Hello& hello) const {
+  SessionId resumed = hello.resumed_session;
+  if (resumed == 0) return resumed;
+  // The client may have tried before and lost its link before the answer: then the latest attempt
+  // has what the session had.
+  for (const auto& [id, session] : sessions_) {
+    if (session.asked_for == hello.resumed_session && session.peer->pid == peer.pid) resumed = id;
+  }
   pid_t owner = peer.pid;
   if (const auto it = sessions_.find(resumed); it != sessions_.end()) {
     owner = it->second.peer->pid;
   } else if (const auto survivor = survivors_.find(resumed); survivor != survivors_.end()) {
     owner = survivor->second.pid;
+  } else if (hello.held.empty()) {
+    return SessionId{0};  // of an earlier life, in which it got no chunks: nobody waits for it
+  } else {
+    return fail(ErrorCode::closed, "session " + std::to_string(resumed) +
+                                       " is not known to this rtswapd; start the process anew");
   }
-  if (owner == peer.pid) return {};
+  if (owner == peer.pid) return resumed;
   return fail(violation("session " + std::to_string(resumed) + " belongs to process " +
                         std::to_string(owner) + ", not to process " + std::to_string(peer.pid)));
 }

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,16 +49,16 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   Sessions(Options options, StateKeeper& state);
   ~Sessions() override;
 
-  // Lets sessions through to the arbiter; until then they wait. REQUIRES: close() before `loop`
-  // ends.
-  void open(arbiter::Loop& loop);
+  // Lets sessions through to the arbiter; until then they wait. `awaited`: survivors that the
+  // arbiter was made to wait for. REQUIRES: close() before `loop` ends.
+  void open(arbiter::Loop& loop, size_t awaited);
   // Ends all streams; no event is posted after that.
   void close();
 
-  // Survivors that have neither died nor come back, and whether one of them has this device.
+  // Survivors that have neither died nor come back.
   std::vector<SavedClient> survivors() const;
 
-  // A connection was accepted; gRPC will call it `key` (ServerContext::peer()).
+  // A connection was accepted; gRPC will call it `key` (grpc::ServerContext::peer()).
   void admit(const std::string& key, Peer peer);
 
   grpc::Status on_opened(const StreamPtr& stream) override;
@@ -91,16 +92,18 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
     std::shared_ptr<Peer> peer;
     StreamPtr stream;
     Watcher::WatchId watch = 0;
-    protocol::SessionId resumed = 0;
+    protocol::SessionId resumed = 0;    // the session whose memory it takes over
+    protocol::SessionId asked_for = 0;  // the one that its client named
     std::string name;
     bool said_goodbye = false;
     bool ended_by_arbiter = false;
   };
 
   Status take_hello(const StreamPtr& stream, const v1::ClientEnvelope& envelope);
-  Status open_session(const StreamPtr& stream, const protocol::Hello& hello);
+  Status open_session(const StreamPtr& stream, protocol::Hello hello);
   void refuse(const StreamPtr& stream, const Error& error);
-  Status check_resumed(const Peer& peer, protocol::SessionId resumed) const;
+  // The session to resume, 0 for a new one; an error when it is not this peer's to resume.
+  Result<protocol::SessionId> find_resumed(const Peer& peer, const protocol::Hello& hello) const;
   Status pass_on(protocol::SessionId session, const v1::ClientEnvelope& envelope);
   void process_died(protocol::SessionId session);
   void survivor_died(protocol::SessionId session);

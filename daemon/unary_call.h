@@ -18,32 +18,30 @@ class UnaryCall final : public Completion {
   using Responder = grpc::ServerAsyncResponseWriter<Reply>;
   // Asks gRPC for the next call of the method, with `tag`.
   using Wait = std::function<void(grpc::ServerContext&, Request&, Responder&, void* tag)>;
-  // Must not block.
+  // Every other call waits meanwhile.
   using Answer = std::function<grpc::Status(const Request&, Reply&)>;
 
   // Serves the method until the server ends.
   static void serve(CallCount& calls, Wait wait, Answer answer) {
+    calls.add();
     auto* const call = new UnaryCall(calls, std::move(wait), std::move(answer));
     call->wait_(call->context_, call->request_, call->responder_, static_cast<Completion*>(call));
   }
 
   void run(bool ok) override {
-    if (answered_) {
+    if (answered_ || !ok) {  // !ok: the server ends and no call came
       calls_.remove();
       delete this;
-    } else if (!ok) {  // the server ends and no call came
-      delete this;
+      return;
+    }
+    answered_ = true;
+    serve(calls_, wait_, answer_);
+    Reply reply;
+    const grpc::Status status = answer_(request_, reply);
+    if (status.ok()) {
+      responder_.Finish(reply, status, static_cast<Completion*>(this));
     } else {
-      calls_.add();
-      answered_ = true;
-      serve(calls_, wait_, answer_);
-      Reply reply;
-      const grpc::Status status = answer_(request_, reply);
-      if (status.ok()) {
-        responder_.Finish(reply, status, static_cast<Completion*>(this));
-      } else {
-        responder_.FinishWithError(status, static_cast<Completion*>(this));
-      }
+      responder_.FinishWithError(status, static_cast<Completion*>(this));
     }
   }
 

@@ -126,7 +126,9 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device,
       device, [joining](const Task& task) { return &task == joining; }, nullptr);
   if (!idle(device)) {
     for (const Leaving& left : device.leaving) {
-      if (!left.resumed) result.set.input.leaving.push_back(left.demand);
+      const bool counts_itself = left.resumed && left.task != nullptr &&
+                                 (left.task == joining || left.task->state == TaskState::admitted);
+      if (!counts_itself) result.set.input.leaving.push_back(left.demand);
     }
   }
   result.guarantee = guaranteed(device, prefixes);
@@ -195,10 +197,14 @@ void Arbiter::State::leave(Task& task) {
   Device& device = device_of(*task.arena);
   device.review_due = true;
   if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {
+    // Has counted for what it left before in this window, and still does.
+    std::erase_if(device.leaving,
+                  [&](const Leaving& left) { return left.task == &task && left.resumed; });
     device.leaving.push_back(Leaving{
         &task,
         task.arena->key,
         {task.timing.period_ns, task.timing.deadline_ns, task.block_ns},
+        task.timing.wcet_ns,
     });
   }
   task.response_bound_ns = 0;
@@ -215,12 +221,12 @@ bool Arbiter::State::join(Task& task, policy::Decision& refusal) {
 }
 
 // A task that comes back before the device was idle goes on with its own releases, which are never
-// closer than its period: they count once.
+// closer than its period: they count once, unless the earlier jobs may have been longer.
 void Arbiter::State::mark_resumed(Device& device, const Task& task, bool resumed) {
   if (task.wanted != TaskState::admitted) return;
   for (Leaving& left : device.leaving) {
     if (left.task == &task && left.demand.period_ns == task.timing.period_ns &&
-        left.demand.deadline_ns == task.timing.deadline_ns) {
+        left.demand.deadline_ns == task.timing.deadline_ns && left.wcet_ns <= task.timing.wcet_ns) {
       left.resumed = resumed;
     }
   }

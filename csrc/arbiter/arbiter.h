@@ -6,10 +6,10 @@
 // simulator feed it events and carry out its effects (csrc/arbiter/loop.h does so in real time).
 // docs/scheduling.md explains every decision it takes.
 //
-// Invariants, checked after every step (InvariantViolation): each chunk is free or owned by exactly
-// one arena; resident positions of an arena are a prefix; the running job's memory is never
-// revoked; a chunk changes owner only after its holder said so or is dead; at most one job holds a
-// device.
+// Invariants: each chunk is free or owned by exactly one arena; resident positions of an arena are
+// a prefix; the running job's memory is never revoked; a chunk changes owner only after its holder
+// said so or is dead; at most one job holds a device. step() throws InvariantViolation where it
+// sees one broken; check() looks at the whole ledger.
 #pragma once
 
 #include <cstdint>
@@ -56,8 +56,9 @@ struct Config {
   Discipline discipline = Discipline::edf;
   std::map<std::string, TaskOverride> overrides;
   uint32_t wait_for_tasks = 0;
-  // A running job that exceeds its deadline-free limit (hang) or a Revoke that goes unanswered this
-  // long: the GPU is given to others, the memory stays its holder's until it answers or dies.
+  // A job that runs this long (or ten times its declared cost, where that is longer), or a Grant or
+  // Revoke that goes unanswered so long: the GPU is given to others, the memory stays its holder's
+  // until it answers or dies.
   int64_t hang_timeout_ns = 10'000'000'000;
   // Sessions of an earlier life that may come back; until they have, or died, or the grace ended,
   // nothing is granted (daemon restart).
@@ -154,7 +155,8 @@ class Arbiter {
   Arbiter(const Arbiter&) = delete;
   Arbiter& operator=(const Arbiter&) = delete;
 
-  // Applies one event. `now_ns` never decreases between calls.
+  // Applies one event. `now_ns` (CLOCK_MONOTONIC) never decreases between calls. One thread at a
+  // time.
   std::vector<Effect> step(int64_t now_ns, const Event& event);
 
   Snapshot snapshot() const;

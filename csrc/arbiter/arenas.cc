@@ -49,17 +49,21 @@ void Arbiter::State::on(Session& session, const protocol::OpenArena& message) {
     return;
   }
   const auto it = session.arenas.find(message.arena);
-  if (it != session.arenas.end() && it->second->reopen_expected) {
-    // Named in Hello already; only now is its mutable part known.
-    it->second->reopen_expected = false;
-    it->second->mutable_chunks = message.mutable_chunks;
-    return;
-  }
-  if (it != session.arenas.end() || message.mutable_chunks > message.chunks) {
+  const bool open = it != session.arenas.end();
+  const bool again = open && it->second->reopen_expected && it->second->device == message.device &&
+                     message.chunks >= devices_[message.device].ledger.held(it->second->key);
+  if ((open && !again) || message.mutable_chunks > message.chunks) {
     violate(session, ErrorCode::protocol_violation,
             "arena " + std::to_string(message.arena) +
                 " is open already, or more of it is mutable "
                 "than it has");
+    return;
+  }
+  if (again) {
+    // Named in Hello already, with what is resident; its size may have changed since.
+    it->second->reopen_expected = false;
+    it->second->chunks = message.chunks;
+    it->second->mutable_chunks = message.mutable_chunks;
     return;
   }
   make_arena(session, message.arena, message.device, message.chunks, message.mutable_chunks);
@@ -175,9 +179,10 @@ void Arbiter::State::on(Session& session, const protocol::Evicted& message) {
              message.resident_chunks) {
     arena->grants.pop_back();
   }
-  if (!arena->grants.empty()) {
-    arena->grants.back().end_position =
-        std::min(arena->grants.back().end_position, message.resident_chunks);
+  if (!arena->grants.empty() && arena->grants.back().end_position > message.resident_chunks) {
+    GrantInFlight& cut = arena->grants.back();
+    cut.chunks -= cut.end_position - message.resident_chunks;
+    cut.end_position = message.resident_chunks;
   }
   if (Task* task = charged_task(*arena)) {
     task->evicted_bytes += bytes(*arena, evicted);

@@ -51,7 +51,9 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
   trace(Trace::Kind::released, job, detail);
   if (task->state == TaskState::refused || task->state == TaskState::paused) {
     drop(job, Error{ErrorCode::job_dropped,
-                    "task \"" + task->name + "\" is " + protocol::to_string(task->state)});
+                    "task \"" + task->name + "\" is " +
+                        (task->state == TaskState::paused ? "paused: call its resume() first"
+                                                          : "refused: " + task->reason.message)});
   }
 }
 

@@ -54,6 +54,7 @@ class Ledger {
   void check_counts() const;
 
  private:
+  friend struct LedgerDamage;  // what a test does to see check() notice
   struct Holding {
     std::vector<ChunkId> positions;
     std::deque<std::vector<ChunkId>> detached;

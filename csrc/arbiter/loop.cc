@@ -87,10 +87,11 @@ class Loop::Impl {
       steps();
     } catch (const std::exception& error) {
       // The lock may or may not be held, depending on which step failed.
-      if (lock.owns_lock()) lock.unlock();
+      if (!lock.owns_lock()) lock.lock();
+      stopping_ = applying_ = true;  // no other step begins, and the loop ends after failed()
+      lock.unlock();
       sink_.failed(error.what());
       lock.lock();
-      stopping_ = true;
       applying_ = false;
       idle_.notify_all();
     }

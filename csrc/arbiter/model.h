@@ -135,7 +135,8 @@ struct Leaving {
   const Task* task = nullptr;  // nullptr: it is gone
   Ledger::Holder arena = 0;
   policy::Demand demand;
-  bool resumed = false;  // its task is back and counts itself
+  int64_t wcet_ns = 0;   // part of the demand
+  bool resumed = false;  // its task is back, and counts for both once it is in
 };
 
 struct Device {

@@ -1,5 +1,6 @@
 // Clients that come back: after a lost link, and after a restart of the arbiter.
 #include <algorithm>
+#include <set>
 
 #include "csrc/arbiter/state.h"
 
@@ -24,16 +25,18 @@ bool Arbiter::State::resume(Session& session, const protocol::Hello& hello) {
 // The old session's memory passes to the new one. What the client holds may be less than the ledger
 // says, because grants under way when the link broke are lost; more, or other chunks, is a lie.
 bool Arbiter::State::take_over(Session& session, Session& old, const protocol::Hello& hello) {
+  std::set<ArenaId> named;
   for (const protocol::HeldArena& held : hello.held) {
     const auto it = old.arenas.find(held.arena);
-    const std::vector<ChunkId> none;
-    const auto& owned = it == old.arenas.end() || it->second->device != held.device
-                            ? none
-                            : devices_[held.device].ledger.positions(it->second->key);
-    if (held.resident.size() > owned.size() ||
+    if (it == old.arenas.end() && held.resident.empty()) continue;  // it is opened anew
+    const bool known = it != old.arenas.end() && it->second->device == held.device;
+    const std::vector<ChunkId> owned =
+        known ? devices_[held.device].ledger.positions(it->second->key) : std::vector<ChunkId>();
+    if (!known || !named.insert(held.arena).second || held.resident.size() > owned.size() ||
         !std::equal(held.resident.begin(), held.resident.end(), owned.begin())) {
       violate(session, ErrorCode::protocol_violation,
-              "arena " + std::to_string(held.arena) + " claims chunks that are not its own");
+              "arena " + std::to_string(held.arena) +
+                  " is named twice, or claims chunks that are not its own");
       return false;
     }
   }
@@ -45,12 +48,8 @@ bool Arbiter::State::take_over(Session& session, Session& old, const protocol::H
   for (const auto& [id, task] : old.tasks) tasks.push_back(task.get());
   for (Task* task : tasks) remove_task(*task);  // they are opened again
   for (const protocol::HeldArena& held : hello.held) {
-    if (held.device >= devices_.size()) continue;
     const auto it = old.arenas.find(held.arena);
-    if (it == old.arenas.end()) {
-      make_arena(session, held.arena, held.device, held.chunks, 0);
-      continue;
-    }
+    if (it == old.arenas.end()) continue;
     Device& device = devices_[held.device];
     Arena& arena = *it->second;
     device.ledger.truncate(arena.key, static_cast<uint32_t>(held.resident.size()));

@@ -218,7 +218,9 @@ void Arbiter::State::on(Session& session, const protocol::PauseTask& message) {
     task->state = TaskState::paused;
     task->block_ns = 0;
     if (task->next_timing) task->timing = *std::exchange(task->next_timing, std::nullopt);
-    drop_waiting(*task, Error{ErrorCode::job_dropped, "task \"" + task->name + "\" is paused"});
+    drop_waiting(*task, Error{ErrorCode::job_dropped, "task \"" + task->name +
+                                                          "\" was paused while the job waited: "
+                                                          "call its resume() before the next one"});
   }
   task->answer_pending = false;
   send_verdict(*task, false, task->reason);

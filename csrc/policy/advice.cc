@@ -159,8 +159,13 @@ void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& i
   };
   char load[32];
   std::snprintf(load, sizeof load, "%.1f %%", decision.utilisation * 100);
+  const TaskModel& candidate = input.promised[input.candidate];
+  const int64_t own_block_ns = demands[input.candidate].block_ns;
   std::string text;
-  if (failure.t_ns > 0) {
+  if (own_block_ns > candidate.deadline_ns) {
+    text = "a job of " + quoted(candidate.name) + " may keep the GPU for " + ms(own_block_ns) +
+           ", and its deadline is " + ms(candidate.deadline_ns);
+  } else if (failure.t_ns > 0) {
     text = name(failure.missing_task) + " could miss its deadline: within " + ms(failure.t_ns) +
            " the GPU may be asked for " + ms(failure.demand_ns);
     if (failure.blocking_task) {

@@ -37,8 +37,8 @@ struct LinkModel {
 };
 
 // What every arbiter charges, and what a plan made elsewhere must charge to mean the same:
-// one round trip between arbiter and client, with the wake-ups in it (several times the median
-// measured over gRPC on a Unix socket, 43 us);
+// one round trip between arbiter and client, with the wake-ups in it (an assumption:
+// docs/adr/0007 has what was measured);
 inline constexpr int64_t kRoundTrip_ns = 200'000;
 // mapping, setting up a copy and unmapping one chunk on a CUDA device;
 inline constexpr int64_t kCudaChunkCost_ns = 100'000;

@@ -16,7 +16,7 @@ namespace rtswap::rpc {
 
 struct ConnectOptions {
   std::string socket_path;             // the daemon's listening socket
-  int64_t timeout_ns = 3'000'000'000;  // for the connection itself
+  int64_t timeout_ns = 3'000'000'000;  // for connecting and Identify, each
 };
 
 // Connects; the caller then sends Hello. `daemon_unavailable` (no socket, nobody listens, no

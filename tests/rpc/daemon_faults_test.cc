@@ -111,6 +111,30 @@ TEST_CASE("a client that ends its stream but lives keeps its memory") {
   CHECK(snapshot->devices[0].free_chunks == 3);
 }
 
+TEST_CASE("a client whose link is lost again before the answer still gets its memory back") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  protocol::SessionId session = 0;
+  std::vector<protocol::ChunkId> chunks;
+  {
+    Client client(daemon.socket());
+    session = client.hello().session;
+    chunks = client.run_job(1, 5, 1);
+  }
+  const std::vector<protocol::HeldArena> held{{1, 0, "SIM-0", 5, chunks}};
+  protocol::SessionId last = session;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    // It never learns the numbers of these sessions.
+    const auto welcome = Client(daemon.socket()).hello(session, held);
+    CHECK(welcome.session > last);
+    last = welcome.session;
+  }
+  Client again(daemon.socket());
+  again.hello(session, held);
+  CHECK(again.link().snapshot(test::kPatience_ns)->devices[0].free_chunks == 3);
+}
+
 TEST_CASE("nonsense on either socket ends that connection and nothing else") {
   const Folder folder;
   Daemon daemon(folder);
@@ -273,4 +297,34 @@ TEST_CASE("a restarted daemon makes a new bank once the last holder of the old o
   Client client(restarted.socket());
   client.hello();
   CHECK(client.run_job(1, 8, 1).size() == 8);
+}
+
+TEST_CASE("a client that had no chunks does not end the wait for one that has") {
+  const Folder folder;
+  auto daemon = std::make_unique<Daemon>(folder);
+  REQUIRE(daemon->wait_ready());
+  const std::string socket = daemon->socket();
+  Client with(socket);
+  Client without(socket);
+  const auto welcome = with.hello();
+  const auto chunks = with.link().fetch_chunks(welcome.session, 0);
+  REQUIRE(chunks.has_value());
+  const auto owned = with.run_job(1, 5, 1);
+  const auto other = without.hello();
+  daemon->kill();
+
+  Daemon restarted(folder);
+  REQUIRE(
+      test::eventually([&] { return restarted.log().find("recovering") != std::string::npos; }));
+  const auto& device = welcome.devices[0];
+  Client again(socket);  // its chunks are back, itself not yet
+  REQUIRE(again.link()
+              .offer_chunks(device.bank_id, device.uuid, device.chunk_bytes, numbers(*chunks))
+              .has_value());
+  Client newcomer(socket);
+  newcomer.hello(other.session);
+  CHECK(newcomer.link().snapshot(test::kPatience_ns)->recovering);
+  again.hello(welcome.session, {{1, 0, device.uuid, 5, owned}});
+  REQUIRE(restarted.wait_ready());
+  CHECK(newcomer.link().snapshot(test::kPatience_ns)->devices[0].free_chunks == 3);
 }

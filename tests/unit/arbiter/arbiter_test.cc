@@ -181,6 +181,30 @@ TEST_CASE("death frees everything; a lost link frees nothing until the client is
     CHECK(h.last<protocol::Welcome>(9));
     CHECK(h.free_chunks() == 6);
   }
+  SECTION("back with an arena named twice: a lie") {
+    h.step(SessionOpened{9, 101, "user"});
+    protocol::Hello hello;
+    hello.resumed_session = 1;
+    hello.held.assign(2, {1, 0, "SIM-0", 4, held});
+    h.from(9, hello);
+    CHECK(h.last<protocol::Fault>(9)->error.code == ErrorCode::protocol_violation);
+    CHECK(h.free_chunks() == 4);
+  }
+  SECTION("back with an arena that grew meanwhile, and one that the arbiter never heard of") {
+    h.step(SessionOpened{9, 101, "user"});
+    protocol::Hello hello;
+    hello.resumed_session = 1;
+    hello.held.push_back({1, 0, "SIM-0", 4, held});
+    hello.held.push_back({2, 0, "SIM-0", 1, {}});
+    h.from(9, hello);
+    h.from(9, protocol::OpenArena{1, 0, 6, 0});
+    h.from(9, protocol::OpenArena{2, 0, 1, 0});
+    h.from(9, protocol::OpenTask{1, 1, "task", kSlow, false, {}, {}});
+    h.release(9, 1, h.now_ns + 1000 * kMs);
+    CHECK_FALSE(h.closed(9));
+    REQUIRE(h.last<protocol::Grant>(9));
+    CHECK(h.last<protocol::Grant>(9)->first_position == 5);  // the sixth and last
+  }
   SECTION("another process cannot take it") {
     h.step(SessionOpened{9, 555, "user"});
     protocol::Hello hello;
@@ -249,6 +273,28 @@ TEST_CASE("an unanswered revoke is taken elsewhere") {
   REQUIRE(h.last<protocol::Revoke>(first));
   h.pass(100 * kMs);
   CHECK(h.last<protocol::Revoke>(3 - first));
+}
+
+TEST_CASE("memory asked back twice while it comes in, and then a restore that fails") {
+  Config config = one_device(8);
+  config.devices[0].description.chunk_bytes = 4 << 20;  // eight chunks are restored at once
+  Harness h(config);
+  h.open(1, 8, Timing{0, 0, 10 * kMs});
+  REQUIRE(h.free_chunks() == 0);  // all on their way
+  h.open(2, 3, Timing{0, 0, 10 * kMs});
+  h.open(3, 6, Timing{0, 0, 10 * kMs});
+  h.release(2, 1, protocol::kNoDeadline_ns);
+  REQUIRE(h.last<protocol::Revoke>(1)->keep_chunks == 5);
+  h.from(1, protocol::Evicted{1, 5, 0});
+  h.land(2);
+  h.from(2, protocol::CloseTask{1});
+  h.release(3, 1, protocol::kNoDeadline_ns);
+  while (h.free_chunks() > 0) h.land(3);
+  const uint32_t keep = h.last<protocol::Revoke>(1)->keep_chunks;
+  REQUIRE(keep < 5);
+  h.from(1, protocol::Evicted{1, keep, 0});
+  h.from(1, protocol::RestoreFailed{1, 0, Error{ErrorCode::driver_failure, "broken"}});
+  CHECK_FALSE(h.closed(1));
 }
 
 TEST_CASE("a failed restore is tried again; three in a row give the job up") {

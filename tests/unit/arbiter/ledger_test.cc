@@ -4,7 +4,33 @@
 #include "tests/catch.h"
 
 namespace rtswap::arbiter {
+
+// Each breaks one thing, as a bug could.
+struct LedgerDamage {
+  static void change_owner(Ledger& ledger, ChunkId chunk) { ledger.owner_[chunk] = 9; }
+  static void free_twice(Ledger& ledger) { ledger.free_.back() = ledger.free_.front(); }
+  static void hold_twice(Ledger& ledger, Ledger::Holder first, Ledger::Holder second) {
+    ledger.holdings_[second].positions[0] = ledger.holdings_[first].positions[0];
+  }
+  static void lose(Ledger& ledger) { ledger.free_.pop_back(); }
+};
+
 namespace {
+
+TEST_CASE("the check notices a table that is wrong") {
+  Ledger ledger(6);
+  const ChunkId mine = ledger.grant(7, 2)[0];
+  ledger.grant(8, 1);
+  CHECK_NOTHROW(ledger.check());
+  SECTION("an owner that has it in no list") { LedgerDamage::change_owner(ledger, mine); }
+  SECTION("a chunk that is free twice") { LedgerDamage::free_twice(ledger); }
+  SECTION("a chunk with two holders") { LedgerDamage::hold_twice(ledger, 7, 8); }
+  SECTION("a chunk that nobody has") {
+    LedgerDamage::lose(ledger);
+    CHECK_THROWS_AS(ledger.check_counts(), InvariantViolation);
+  }
+  CHECK_THROWS_AS(ledger.check(), InvariantViolation);
+}
 
 TEST_CASE("chunks go out to the next positions and come back from the tail") {
   Ledger ledger(4);

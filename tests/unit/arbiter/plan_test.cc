@@ -166,6 +166,61 @@ TEST_CASE("a task that pauses and comes back counts once") {
   CHECK(state_of(h, Crowd::kLeaves) == TaskState::admitted);
 }
 
+// A crowd of fifteen tasks of 1 ms in 40, and two of 10 that have both run in the present window.
+struct Window {
+  Window() : h(one_device(32)) {
+    for (SessionId session = 1; session <= 15; ++session) {
+      h.open(session, 1, Timing{40 * kMs, 40 * kMs, kMs * 8 / 10});
+    }
+    for (const SessionId session : {kTask, kOther}) {
+      h.open(session, 1, Timing{40 * kMs, 40 * kMs, kMs * 98 / 10});
+    }
+    h.land_everything({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, kTask, kOther});
+    for (const SessionId session : {kTask, kOther, SessionId{1}}) {
+      h.release(session, 1, h.now_ns + 40 * kMs);
+    }
+    h.pass(10 * kMs);
+    h.from(kTask, protocol::JobDone{1, kMs * 98 / 10});
+    h.pass(10 * kMs);
+    h.from(kOther, protocol::JobDone{1, kMs * 98 / 10});
+    REQUIRE(h.last<protocol::Run>(1));  // so that the device is not idle
+  }
+
+  static constexpr SessionId kTask = 30;
+  static constexpr SessionId kOther = 31;
+  static constexpr SessionId kJoins = 32;
+  Harness h;
+};
+
+TEST_CASE("a task that comes back shorter does not undo what its longer job did to the window") {
+  Window window;
+  Harness& h = window.h;
+  h.from(Window::kTask, protocol::PauseTask{1});
+  h.from(Window::kTask, protocol::UpdateTask{1, Timing{40 * kMs, 40 * kMs, kMs}});
+  h.from(Window::kTask, protocol::ResumeTask{1});
+  h.open(Window::kJoins, 1, Timing{40 * kMs, 40 * kMs, 8 * kMs});  // 15 + 10 + 10 + 8.2 > 40
+  h.land_everything({Window::kJoins});
+  CHECK(state_of(h, Window::kJoins) == TaskState::loading);
+  h.from(1, protocol::JobDone{1, kMs});
+  CHECK(state_of(h, Window::kJoins) == TaskState::admitted);
+}
+
+TEST_CASE("a task that is on its way back does not hide what it did before it paused") {
+  Window window;
+  Harness& h = window.h;
+  h.from(Window::kOther, protocol::CloseTask{1});
+  h.from(Window::kTask, protocol::PauseTask{1});
+  h.from(Window::kTask, protocol::UpdateTask{1, Timing{40 * kMs, 40 * kMs, 17 * kMs}});
+  h.from(Window::kTask, protocol::ResumeTask{1});
+  REQUIRE(state_of(h, Window::kTask) == TaskState::loading);       // 15 + 17.2 + 10 > 40
+  h.open(Window::kJoins, 1, Timing{40 * kMs, 40 * kMs, 6 * kMs});  // 15 + 10 + 10 + 6.2 > 40
+  h.land_everything({Window::kJoins});
+  CHECK(state_of(h, Window::kJoins) == TaskState::loading);
+  h.from(1, protocol::JobDone{1, kMs});
+  CHECK(state_of(h, Window::kTask) == TaskState::admitted);
+  CHECK(state_of(h, Window::kJoins) == TaskState::admitted);
+}
+
 TEST_CASE("a new timing waits for an idle device, the old one holds until then") {
   Crowd crowd;
   Harness& h = crowd.h;

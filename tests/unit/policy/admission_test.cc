@@ -111,6 +111,15 @@ TEST_CASE("a refusal names who misses, who blocks, and a change that is then acc
   CHECK_FALSE(admit(in).admitted);
 }
 
+TEST_CASE("a task that is longer than its own deadline is told so, and blames nobody") {
+  AdmissionInput in = input({task("fast", 50, 5, 1, 1), task("slow", 100, 150, 2, 1)}, 2);
+  const Decision decision = admit(in);
+  REQUIRE_FALSE(decision.admitted);
+  CHECK_THAT(decision.reason, contains("a job of \"slow\" may keep the GPU for 150.0 ms, and its "
+                                       "deadline is 100.0 ms"));
+  CHECK_THAT(decision.reason, !contains("may have just begun"));
+}
+
 TEST_CASE("a refusal that memory would cure names the smallest bank that does") {
   // "fast" has 60 ms: 5 of its own, 10 of restore and 10 of stray prefetch for each chunk of "big"
   // that is missing.
