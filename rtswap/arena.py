@@ -12,6 +12,7 @@ import torch
 
 from rtswap import _core, closed_storage
 from rtswap.collect import Collected, Kind, is_wrapper
+from rtswap.contents import Contents, shown
 from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
 from rtswap.jobs import quietly
 from rtswap.units import limit_ns
@@ -29,7 +30,13 @@ class Arena:
     """Shared by all tasks that ``share()`` one model. Threads: any, with the GIL."""
 
     def __init__(
-        self, session: _core.Session, device: int, torch_device: torch.device, label: str
+        self,
+        session: _core.Session,
+        device: int,
+        torch_device: torch.device,
+        label: str,
+        *,
+        verify: bool = False,
     ) -> None:
         if torch_device.type == "cpu":
             closed_storage.make_questions_safe()
@@ -38,7 +45,11 @@ class Arena:
         self.label = label
         self.id = session.open_arena(device, label)
         self.regions: list[Region] = []
-        self._sets: list[_core.TensorSet] = []
+        self.saved_bytes = 0
+        """Of read_only tensors that jobs wrote and that were taken over into the host image."""
+        self._contents: list[Contents] = []
+        self._verify = verify
+        self._warned = False
         self._holders = 0
         self._closed = False
         self._lock = threading.RLock()
@@ -70,8 +81,9 @@ class Arena:
         """Moves the tensors into the arena and closes them, unless a job is running."""
         with self._lock:
             tensors.commit(self.session)
-            tensors.watch(collected.watches)
-            self._sets.append(tensors)
+            contents = Contents(tensors, collected)
+            contents.watch()
+            self._contents.append(contents)
             if not self._holders:
                 tensors.close(self._closed_message())
 
@@ -83,21 +95,30 @@ class Arena:
     def busy(self) -> bool:
         return self._holders > 0
 
+    @property
+    def _sets(self) -> list[_core.TensorSet]:
+        return [contents.tensors for contents in self._contents]
+
     # --- jobs ----------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Raises unless every tensor still lies in the arena."""
+        """Raises unless every tensor of the modules still lies in the arena."""
         if self._closed:
             raise Closed(f"{self.label} was closed. Register its model again.")
         names = [name for tensors in self._sets for name in tensors.escaped()]
         if names:
-            shown = ", ".join(repr(name) for name in names[:5]) + (", ..." if names[5:] else "")
             raise EscapedTensor(
-                f"{len(names)} tensor(s) of {self.label} no longer lie in its memory: {shown}. "
-                "Something replaced their storage (.half(), .to(), load_state_dict(assign=True), "
-                "share_memory(), p.data = ...). Close the task, change the model, and register it "
-                "again; load_state_dict() without assign works inside rtswap.resident(model)."
+                f"{len(names)} tensor(s) of {self.label} no longer lie in its memory: "
+                f"{shown(names)}. Something replaced them or their storage (.half(), .to(), "
+                "load_state_dict(assign=True), share_memory(), p.data = ..., a new parameter). "
+                "Close the task, change the model, and register it again; load_state_dict() "
+                "without assign works inside rtswap.resident(model), and what replaces tensors for "
+                "one call only (functional_call, torch.export) inside `with task.job():`."
             )
+        for contents in self._contents:
+            if contents.tensors.restructured():
+                contents.look_again(self.label, self._contents)
+        self._report_repairs()
 
     def open(self) -> None:
         """A grant begins: torch may touch the storages."""
@@ -108,15 +129,51 @@ class Arena:
             if self._holders == 1:
                 for tensors in self._sets:
                     tensors.open()
+                    tensors.note_versions()
 
     def close(self) -> None:
         """A grant ends."""
         with self._lock:
+            if self._holders == 1 and not self._closed:
+                self._keep_written()
             self._holders -= 1
             if self._holders == 0 and not self._closed:
                 message = self._closed_message()
                 for tensors in self._sets:
                     tensors.close(message)
+
+    def _keep_written(self) -> None:
+        """Eviction would drop what the job wrote to read_only tensors."""
+        try:
+            names = [name for tensors in self._sets for name in tensors.changed()]
+            if not names:
+                return
+            if self.torch_device.type == "cuda":
+                torch.cuda.synchronize(self.torch_device)  # whichever stream wrote
+            self.saved_bytes += sum(tensors.save_changed(False) for tensors in self._sets)
+        except RuntimeError as error:  # the grant must be given back in any case
+            log.error("%s: what a job wrote to its weights is lost: %s", self.label, error)
+            return
+        self._warn_written(shown(names))
+
+    def _report_repairs(self) -> None:
+        if not self._verify or self._warned:
+            return
+        found = self.session.arena_stats(self.id)["repaired_writes"]
+        if found:
+            self._warn_written(f"{found} bytes, found by verify=True")
+
+    def _warn_written(self, what: str) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "%s: a job wrote to read_only tensors (%s). The values were kept, at the cost of a "
+            "copy. Register them as mutable (kinds={pattern: 'mutable'}): without verify=True, "
+            "writes through .data, numpy or fused optimizers are noticed by nobody and lost.",
+            self.label,
+            what,
+        )
 
     def settle_regions(self) -> None:
         """The grant's work has completed on the device."""
@@ -135,10 +192,11 @@ class Arena:
                 region.retire()
             try:
                 self.session.save_arena(self.id)
+                self._report_repairs()
             finally:  # without the device there are still the bytes of the last eviction
                 for tensors in self._sets:
                     tensors.release()
-                self._sets.clear()
+                self._contents.clear()
                 self._closed = True
         quietly(lambda: self.session.close_arena(self.id), f"closing the memory of {self.label}")
 
@@ -154,14 +212,14 @@ class Arena:
             for tensors in self._sets:
                 tensors.close(f"{self.label}: {why}")
 
-    def note_versions(self) -> None:
-        """Remembers the version counters of what eviction would drop."""
-        for tensors in self._sets:
-            tensors.note_versions()
+    def save_changed(self) -> None:
+        """Writes read_only storages that changed during this grant to the host image: on purpose.
 
-    def save_changed(self) -> int:
-        """Writes read_only storages that changed since `note_versions` to the host image."""
-        return sum(tensors.save_changed() for tensors in self._sets)
+        Storages without version counters (inference mode) are written in any case.
+        """
+        for tensors in self._sets:
+            tensors.save_changed(True)
+            tensors.note_versions()
 
     def copy_mutable(self) -> list[list[torch.Tensor]]:
         return [tensors.copy_mutable() for tensors in self._sets]

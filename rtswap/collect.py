@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from rtswap.errors import InvalidArgument, Unsupported
 from rtswap.units import show_bytes
@@ -46,14 +47,34 @@ class Collected:
 
     tensors: list[tuple[str, torch.Tensor, int]] = field(default_factory=list)
     watches: list[tuple[str, dict[str, Any], str, torch.Tensor]] = field(default_factory=list)
+    """Where the tensors are held."""
+    children: list[tuple[str, dict[str, Any], str, nn.Module]] = field(default_factory=list)
+    """Where modules hold each other."""
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    """All dictionaries in which either can appear."""
+    modules: list[nn.Module] = field(default_factory=list)
+    """The roots; empty for a single tensor."""
     unseen_bytes: int = 0
     """Bytes of tensors in plain attributes, which registration leaves where they are."""
 
 
 def collect_modules(modules: list[nn.Module], kinds: Kinds | None) -> Collected:
     """All parameters (read_only) and buffers (mutable), in the order of ``modules()``."""
+    result = walk(modules, kinds)
+    known = {tensor.untyped_storage()._cdata for _, tensor, _ in result.tensors if _dense(tensor)}
+    result.unseen_bytes = _unseen_bytes(modules, known)
+    if not any(tensor.numel() for _, tensor, _ in result.tensors):
+        raise InvalidArgument(
+            "There is nothing to register: the module has no parameters and no buffers, or all of "
+            "them are empty."
+        )
+    return result
+
+
+def walk(modules: list[nn.Module], kinds: Kinds | None) -> Collected:
+    """What the modules hold now, without a judgement on it."""
     rules = _rules(kinds)
-    result = Collected()
+    result = Collected(modules=modules)
     seen: set[int] = set()
     for position, root in enumerate(modules):
         label = f"{position}." if len(modules) > 1 else ""
@@ -62,54 +83,74 @@ def collect_modules(modules: list[nn.Module], kinds: Kinds | None) -> Collected:
                 continue
             seen.add(id(module))
             _refuse_opaque(module, prefix)
-            for name, tensor, holder, key, default in _own(module):
-                full = f"{label}{prefix}.{name}" if prefix else f"{label}{name}"
-                kind = _kind_of(full, default, rules)
-                result.watches.append((full, holder, key, tensor))
-                result.tensors.extend((n, t, int(kind)) for n, t in _inner(full, tensor))
-    known = {tensor.untyped_storage()._cdata for _, tensor, _ in result.tensors}
-    result.unseen_bytes = _unseen_bytes(modules, known)
-    if not result.tensors:
-        raise InvalidArgument(
-            "There is nothing to register: the module has no parameters and no buffers."
-        )
+            path = f"{label}{prefix}." if prefix else label
+            for name, tensor, holder, default in _own(module):
+                kind = int(_kind_of(path + name, default, rules))
+                result.watches.append((path + name, holder, name, tensor))
+                _add_tensor(result, path + name, tensor, kind)
+            children: dict[str, Any] = module._modules
+            result.tables += (module._parameters, module._buffers, children)
+            result.children += (
+                (path + name, children, name, child)
+                for name, child in children.items()
+                if child is not None
+            )
     return result
 
 
 def collect_tensor(tensor: torch.Tensor, kind: str) -> Collected:
     """A single tensor, for ``swappable``."""
-    chosen = kind_named(kind)
-    return Collected(tensors=[(n, t, int(chosen)) for n, t in _inner("tensor", tensor)])
+    result = Collected()
+    _add_tensor(result, "tensor", tensor, int(kind_named(kind)))
+    return result
 
 
-def _own(
-    module: nn.Module,
-) -> Iterator[tuple[str, torch.Tensor, dict[str, Any], str, Kind]]:
+def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor, dict[str, Any], Kind]]:
     parameters: dict[str, Any] = module._parameters
     buffers: dict[str, Any] = module._buffers
     for holder, kind in ((parameters, Kind.READ_ONLY), (buffers, Kind.MUTABLE)):
         for key, tensor in holder.items():
             if tensor is not None:
-                yield key, tensor, holder, key, kind
+                yield key, tensor, holder, kind
 
 
-def _inner(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors that hold the bytes: a wrapper subclass has none of its own."""
+def _add_tensor(result: Collected, name: str, tensor: torch.Tensor, kind: int) -> None:
+    """Adds the tensors that hold the bytes: a wrapper subclass has none of its own."""
     if not isinstance(tensor, torch.Tensor):
         raise InvalidArgument(f"'{name}' is a {type(tensor).__name__}, not a tensor.")
-    flatten = getattr(tensor, "__tensor_flatten__", None)
-    if flatten is not None:
-        for attribute in flatten()[0]:
-            yield from _inner(f"{name}.{attribute}", getattr(tensor, attribute))
+    if is_lazy(tensor):
+        raise Unsupported(
+            f"'{name}' is not initialised yet: its shape is taken from the first input. Run the "
+            "model once on an example before registering it."
+        )
+    if not is_wrapper(tensor):
+        result.tensors.append((name, tensor, kind))
         return
-    yield name, tensor
+    held: dict[str, Any] = vars(tensor)
+    wrapper: Any = tensor
+    for attribute in wrapper.__tensor_flatten__()[0]:
+        inner: Any = getattr(wrapper, attribute)
+        if attribute in held:
+            result.watches.append((f"{name}.{attribute}", held, attribute, inner))
+        _add_tensor(result, f"{name}.{attribute}", inner, kind)
 
 
 def is_wrapper(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "__tensor_flatten__")
 
 
+def _dense(tensor: torch.Tensor) -> bool:
+    """It has a storage to ask for."""
+    return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
+
+
 def _refuse_opaque(module: nn.Module, prefix: str) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise Unsupported(
+            f"'{prefix or type(module).__name__}' is a TorchScript module. Register the Python "
+            "module it was made from and call the TorchScript one inside `with task.job():` - the "
+            "two share their weights."
+        )
     for name, value in vars(module).items():
         if isinstance(value, torch.ScriptObject):
             raise Unsupported(
@@ -127,9 +168,9 @@ def _unseen_bytes(modules: list[nn.Module], known: set[int]) -> int:
             if isinstance(module, nn.RNNBase):
                 continue  # its plain attributes are its parameters again
             for value in vars(module).values():
-                if not isinstance(value, torch.Tensor) or is_wrapper(value):
+                if not isinstance(value, torch.Tensor) or is_wrapper(value) or is_lazy(value):
                     continue
-                if value.layout != torch.strided or value.is_meta:
+                if not _dense(value):
                     continue
                 storage = value.untyped_storage()
                 if storage._cdata not in known and storage._cdata not in seen:

@@ -79,7 +79,7 @@ def register(
     index, torch_device = state.find_device(device)
     tensors = plan(collected, torch_device, f"task '{name}'")  # refuses before anything is made
 
-    arena = Arena(state.session, index, torch_device, f"task '{name}'")
+    arena = Arena(state.session, index, torch_device, f"task '{name}'", verify=state.verify)
     try:
         arena.prepare(tensors, timeout)
         native = open_native(state, arena, options, timeout)

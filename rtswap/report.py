@@ -63,6 +63,7 @@ class TaskStats:
     evicted_bytes: int
     written_back_bytes: int
     repaired_writes: int
+    """Bytes of read_only tensors that jobs wrote and that were kept."""
     arena_bytes: int
     resident_bytes: int
     host_bytes: int

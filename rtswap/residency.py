@@ -28,7 +28,6 @@ def resident(model: nn.Module | Task, *, timeout: float | None = None) -> Iterat
         yield task
         return
     with Job(task, 0, timeout, exclusive=True):
-        task._arena.note_versions()
         try:
             yield task
         finally:

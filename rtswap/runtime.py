@@ -33,6 +33,7 @@ class Runtime:
         self.session = session
         self.options = options
         self.strict: bool = options["strict"]
+        self.verify: bool = options["given"]["verify"]
         self.static_bytes: int = options["static_bytes"]
         self.limits_static: bool = options["limits_static"]
         self.region_bytes = 0
@@ -176,7 +177,9 @@ def enable(
     strict:
         A call outside any job raises ``NotResident`` instead of becoming a job of its own.
     verify:
-        Checksums weights before they are dropped; for tests.
+        Compares read_only memory with the host copy before it is dropped; what jobs wrote there is
+        kept, counted (``TaskStats.repaired_writes``) and warned about once per task. Costs one
+        copy of all weights per eviction: for tests.
     name:
         How others see this process; default: the program's name.
 

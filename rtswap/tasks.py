@@ -239,7 +239,7 @@ class Task:
             restored_bytes=memory["restored_bytes"],
             evicted_bytes=memory["evicted_bytes"],
             written_back_bytes=memory["written_back_bytes"],
-            repaired_writes=memory["repaired_writes"],
+            repaired_writes=memory["repaired_writes"] + self._arena.saved_bytes,
             arena_bytes=memory["chunks"] * chunk_bytes,
             resident_bytes=memory["resident_chunks"] * chunk_bytes,
             host_bytes=memory["host_bytes"],

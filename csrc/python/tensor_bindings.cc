@@ -13,9 +13,23 @@ namespace rtswap::python {
 
 using engine::Kind;
 
+namespace {
+
+using WatchEntry = std::tuple<std::string, py::dict, py::object, py::object>;
+
+std::vector<Watch> watches_of(const std::vector<WatchEntry>& entries) {
+  std::vector<Watch> watches;
+  watches.reserve(entries.size());
+  for (const auto& [name, holder, key, value] : entries) {
+    watches.push_back({name, holder, key, value});
+  }
+  return watches;
+}
+
+}  // namespace
+
 void bind_tensors(py::module_& module) {
   using Entry = std::tuple<std::string, at::Tensor, int>;
-  using WatchEntry = std::tuple<std::string, py::dict, py::object, py::object>;
   const auto kind_of = [](int kind) { return static_cast<Kind>(kind); };
   py::class_<TensorSet>(module, "TensorSet")
       .def(py::init([kind_of](const std::vector<Entry>& entries, const at::Device& device,
@@ -47,19 +61,19 @@ void bind_tensors(py::module_& module) {
           py::arg("session").none(true))
       .def(
           "watch",
-          [](TensorSet& set, const std::vector<WatchEntry>& entries) {
-            std::vector<Watch> watches;
-            for (const auto& [name, holder, key, tensor] : entries) {
-              watches.push_back({name, holder, key, tensor});
-            }
-            set.watch(std::move(watches));
+          [](TensorSet& set, const std::vector<WatchEntry>& tensors,
+             const std::vector<WatchEntry>& children, const std::vector<py::dict>& tables) {
+            set.watch(watches_of(tensors), watches_of(children), tables);
           },
-          py::arg("watches"))
+          py::arg("tensors"), py::arg("children"), py::arg("tables"))
       .def("escaped", &TensorSet::escaped)
+      .def("restructured", &TensorSet::restructured)
+      .def("holds", &TensorSet::holds, py::arg("tensor"))
       .def("open", &TensorSet::open)
       .def("close", &TensorSet::close, py::arg("message"))
       .def("note_versions", &TensorSet::note_versions)
-      .def("save_changed", &TensorSet::save_changed)
+      .def("changed", &TensorSet::changed)
+      .def("save_changed", &TensorSet::save_changed, py::arg("uncounted"))
       .def("copy_mutable", &TensorSet::copy_mutable)
       .def("assign_mutable", &TensorSet::assign_mutable, py::arg("bytes"))
       .def("release", &TensorSet::release);

@@ -1,5 +1,8 @@
 #include "csrc/python/tensor_checks.h"
 
+#include <pybind11/pybind11.h>
+#include <torch/csrc/utils/pybind.h>
+
 #include "csrc/python/arena_lease.h"
 #include "csrc/python/errors.h"
 
@@ -10,6 +13,11 @@ namespace {
   raise(Error{code, "'" + name + "' cannot be made swappable: " + why});
 }
 
+std::string type_name(const at::Tensor& tensor) {
+  const pybind11::object object = pybind11::cast(tensor);
+  return pybind11::type::of(object).attr("__name__").cast<std::string>();
+}
+
 }  // namespace
 
 void check_type(const NamedTensor& entry, c10::Device device) {
@@ -18,6 +26,11 @@ void check_type(const NamedTensor& entry, c10::Device device) {
     refuse(ErrorCode::unsupported, entry.name,
            "it is on the meta device and has no bytes. Give it memory first (module.to_empty and "
            "load its weights).");
+  }
+  if (tensor.is_nested()) {
+    refuse(ErrorCode::unsupported, entry.name,
+           "it is a nested tensor, whose sizes lie in memory of their own. Keep it out of the "
+           "modules, or pad it.");
   }
   if (tensor.layout() != at::kStrided) {
     refuse(ErrorCode::unsupported, entry.name,
@@ -54,7 +67,9 @@ void check_memory(const NamedTensor& entry) {
   }
   if (pointer.get() == nullptr) {
     refuse(ErrorCode::unsupported, entry.name,
-           "its storage has no memory (a wrapper subclass, or freed by resize_(0)).");
+           "this " + type_name(entry.tensor) +
+               " has no memory of its own. It was freed (resize_(0)), is a fake tensor, or is a "
+               "subclass that hides its tensors: one with __tensor_flatten__ can be moved.");
   }
   if (pointer.get_context() == nullptr) {
     refuse(ErrorCode::invalid_argument, entry.name,

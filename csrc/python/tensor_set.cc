@@ -62,6 +62,15 @@ std::pair<uint64_t, uint64_t> reach(const at::Tensor& tensor) {
           static_cast<uint64_t>(last + 1) * item};
 }
 
+// nullptr: the key is gone.
+const PyObject* value_now(const Watch& watch) {
+  const PyObject* now = PyDict_GetItemWithError(watch.holder.ptr(), watch.key.ptr());
+  if (now == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  return now;
+}
+
+bool is_absent(const PyObject* value) { return value == nullptr || value == Py_None; }
+
 }  // namespace
 
 TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner)
@@ -192,12 +201,41 @@ void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage, in
   }
 }
 
+void TensorSet::watch(std::vector<Watch> tensors, std::vector<Watch> children,
+                      const std::vector<py::dict>& tables) {
+  watches_ = std::move(tensors);
+  children_ = std::move(children);
+  tables_.clear();
+  tables_.reserve(tables.size());
+  for (const py::dict& table : tables) tables_.emplace_back(table, table.size());
+}
+
+bool TensorSet::restructured() const {
+  for (const auto& [table, size] : tables_) {
+    if (table.size() != size) return true;
+  }
+  for (const Watch& watch : children_) {
+    if (value_now(watch) != watch.value.ptr()) return true;
+  }
+  // A tensor that was removed is a change of structure; one that was replaced has escaped.
+  return std::any_of(watches_.begin(), watches_.end(),
+                     [](const Watch& watch) { return is_absent(value_now(watch)); });
+}
+
+bool TensorSet::holds(const at::Tensor& tensor) const {
+  if (tensor.numel() == 0) return true;
+  if (!tensor.has_storage()) return false;
+  const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  return std::any_of(extents_.begin(), extents_.end(), [&](const Extent& extent) {
+    return extent.home.unsafeGetStorageImpl() == storage;
+  });
+}
+
 std::vector<std::string> TensorSet::escaped() const {
   std::vector<std::string> names;
   for (const Watch& watch : watches_) {
-    PyObject* now = PyDict_GetItemWithError(watch.holder.ptr(), watch.key.ptr());
-    if (now == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
-    if (now != watch.tensor.ptr()) names.push_back(watch.name);
+    const PyObject* now = value_now(watch);
+    if (!is_absent(now) && now != watch.value.ptr()) names.push_back(watch.name);
   }
   for (const Extent& extent : extents_) {
     c10::StorageImpl* home = extent.home.unsafeGetStorageImpl();
@@ -238,12 +276,25 @@ void TensorSet::note_versions() {
   }
 }
 
-uint64_t TensorSet::save_changed() {
+bool TensorSet::written(const Extent& extent) const {
+  if (extent.kind != Kind::read_only) return false;
+  const int64_t now = version(extent);
+  return now >= 0 && now != extent.version;
+}
+
+std::vector<std::string> TensorSet::changed() const {
+  std::vector<std::string> names;
+  for (const Extent& extent : extents_) {
+    if (written(extent)) names.push_back(tensors_[extent.members.front()].name);
+  }
+  return names;
+}
+
+uint64_t TensorSet::save_changed(bool uncounted) {
   uint64_t saved = 0;
   for (Extent& extent : extents_) {
     if (extent.kind != Kind::read_only) continue;
-    const int64_t now = version(extent);
-    if (now >= 0 && now == extent.version) continue;
+    if (!written(extent) && !(uncounted && version(extent) < 0)) continue;
     copy_bytes(extent.host, c10::Device(c10::kCPU), extent.address, device_, extent.bytes);
     saved += extent.bytes;
   }
@@ -272,7 +323,7 @@ void TensorSet::release() {
   for (Extent& extent : extents_) release_one(extent);
   committed_ = false;
   extents_.clear();
-  watches_.clear();
+  watch({}, {}, {});
   tensors_.clear();
 }
 

@@ -16,18 +16,20 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "csrc/python/tensor_checks.h"
 
 namespace rtswap::python {
 
-// A place in Python that must keep holding the same tensor: `holder[key] is tensor`.
+// A place in Python that should keep holding the same object, a tensor or a module:
+// `holder[key] is value`.
 struct Watch {
   std::string name;
   pybind11::dict holder;
   pybind11::object key;
-  pybind11::object tensor;
+  pybind11::object value;
 };
 
 class TensorSet {
@@ -53,18 +55,29 @@ class TensorSet {
   // REQUIRES: fill for each kind with bytes. Storages are open afterwards.
   void commit(std::shared_ptr<void> arena);
 
-  void watch(std::vector<Watch> watches) { watches_ = std::move(watches); }
+  // `tensors`: where modules hold what this set moved; `children`: where they hold each other;
+  // `tables`: all dictionaries in which either can appear. Replaces what was watched before.
+  void watch(std::vector<Watch> tensors, std::vector<Watch> children,
+             const std::vector<pybind11::dict>& tables);
   // Names of tensors that no longer lie in the arena, or that their module replaced.
   std::vector<std::string> escaped() const;
+  // Since `watch` a module was replaced, or entries were added or removed: the tree of modules has
+  // to be walked again to know what that means.
+  bool restructured() const;
+  // Whether this tensor's memory is part of the set (a tensor without elements has none to move).
+  // REQUIRES: commit.
+  bool holds(const at::Tensor& tensor) const;
 
   void open();
   void close(const std::string& message);
 
-  // Remembers the version counters of read_only storages; save_changed writes those that changed
-  // since to the host image, which eviction takes for the truth, and tells how many bytes. Tensors
-  // without counters (inference mode) are always saved. REQUIRES: a grant, storages open.
+  // Remembers the version counters of read_only storages. `changed`: names of tensors whose storage
+  // was counted as written since. `save_changed`: writes those to the host image, which eviction
+  // takes for the truth, and tells how many bytes; with `uncounted` also tensors that have no
+  // counters (inference mode). REQUIRES: a grant, storages open.
   void note_versions();
-  uint64_t save_changed();
+  std::vector<std::string> changed() const;
+  uint64_t save_changed(bool uncounted);
 
   // The bytes of mutable storages as they are now. REQUIRES: a grant, storages open.
   std::vector<at::Tensor> copy_mutable() const;
@@ -97,6 +110,7 @@ class TensorSet {
 
   void add(size_t index);
   int64_t version(const Extent& extent) const;  // < 0: unknown
+  bool written(const Extent& extent) const;     // as far as version counters tell
   void choose_parts();
   void pack();
   void move_in_place(Extent& extent, std::shared_ptr<void> arena);
@@ -108,6 +122,8 @@ class TensorSet {
   std::vector<Extent> extents_;
   std::unordered_map<const c10::StorageImpl*, size_t> by_storage_;
   std::vector<Watch> watches_;
+  std::vector<Watch> children_;
+  std::vector<std::pair<pybind11::dict, size_t>> tables_;  // with their sizes
   c10::Device device_;
   std::string owner_;
   uint64_t bytes_[3] = {0, 0, 0};  // by Kind

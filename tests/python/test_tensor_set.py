@@ -48,7 +48,7 @@ class Moved:
                 self.arenas[kind] = FakeArena(self.tensors.bytes(kind))
                 self.tensors.fill(kind, self.arenas[kind].segment)
         self.tensors.commit(None)
-        self.tensors.watch(collected.watches)
+        self.tensors.watch(collected.watches, collected.children, collected.tables)
         self.restore()
 
     def restore(self) -> None:
@@ -181,7 +181,8 @@ def test_changed_read_only_storages_reach_the_image():
     moved.tensors.note_versions()
     with torch.no_grad():
         weight.fill_(5)
-    saved = moved.tensors.save_changed()
+    assert moved.tensors.changed() == ["layers.0.weight"]
+    saved = moved.tensors.save_changed(False)
     assert saved == weight.untyped_storage().nbytes()
     moved.arenas[Kind.READ_ONLY].poison()
     moved.restore()

@@ -1,0 +1,67 @@
+"""What one registration moved, and whether its modules still hold that and nothing else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rtswap import _core
+from rtswap.collect import Collected, walk
+from rtswap.errors import EscapedTensor
+from rtswap.units import show_bytes
+
+log = logging.getLogger("rtswap")
+
+_SHOWN = 5
+
+
+def shown(names: list[str]) -> str:
+    """The first names, for messages."""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
+
+
+@dataclass
+class Contents:
+    """A set of tensors in an arena and the tree of modules it was found in."""
+
+    tensors: _core.TensorSet
+    collected: Collected
+
+    def watch(self) -> None:
+        found = self.collected
+        self.tensors.watch(found.watches, found.children, found.tables)
+
+    def look_again(self, label: str, arena: Iterable[Contents]) -> None:
+        """Judges a changed tree of modules: new tensors in place of moved ones are an error.
+
+        Others that were added stay in ordinary memory, which works, and a warning says so once.
+        What was removed, or only got another place, is no problem. ``arena``: all of its contents.
+        """
+        now = walk(self.collected.modules, None)
+        sets = [contents.tensors for contents in arena]
+        foreign = [
+            (name, tensor)
+            for name, tensor, _ in now.tensors
+            if not any(tensors.holds(tensor) for tensors in sets)
+        ]
+        left = {id(tensor) for _, _, _, tensor in now.watches}
+        gone = [name for name, _, _, tensor in self.collected.watches if id(tensor) not in left]
+        if foreign and gone:
+            raise EscapedTensor(
+                f"Modules of {label} were replaced: {shown(gone)} left the model, and "
+                f"{shown([name for name, _ in foreign])} came in, which rtswap does not manage. "
+                "Close the task and register the changed model. Replacing tensors for one call "
+                "only (functional_call, torch.export) works inside `with task.job():`."
+            )
+        if foreign:
+            log.warning(
+                "%s: %s of tensors were added after registration and are not managed; they stay "
+                "in ordinary memory: %s. Add them with rtswap.swappable(tensor, task=...), or "
+                "close the task and register the model again.",
+                label,
+                show_bytes(sum(tensor.nbytes for _, tensor in foreign)),
+                shown([name for name, _ in foreign]),
+            )
+        self.collected = now
+        self.watch()
