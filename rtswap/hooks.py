@@ -51,18 +51,19 @@ class RootHooks:
             handle.remove()
 
     # A class with a __deepcopy__ of its own may copy the table of hooks but not the functions in
-    # it; these therefore can tell the copy from the module they were made for.
+    # it; these therefore can tell the copy from the module they were made for. Their names appear
+    # in torch's messages (torch.jit.script of a registered model).
     def _make_before(self) -> Any:
-        def enter_job(module: nn.Module, args: Any) -> None:
+        def rtswap_enters_job(module: nn.Module, args: Any) -> None:
             self._before(module)
 
-        return enter_job
+        return rtswap_enters_job
 
     def _make_after(self) -> Any:
-        def leave_job(module: nn.Module, args: Any, output: Any) -> None:
+        def rtswap_leaves_job(module: nn.Module, args: Any, output: Any) -> None:
             self._after(module)
 
-        return leave_job
+        return rtswap_leaves_job
 
     def _before(self, module: nn.Module) -> None:
         task = self._task()

@@ -130,8 +130,7 @@ class Runtime:
         for arena in self.arenas():
             arena.forsake(why)
         for task in self.tasks():
-            self._forsaken.append(task._native)
-            task._native = None
+            self._forsaken.append(task._forsake(why))
 
 
 _runtime: Runtime | None = None

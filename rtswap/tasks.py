@@ -50,6 +50,7 @@ class Task:
         self._strict = runtime.strict
         self._hooks: list[RootHooks] = []
         self._measured_ns = 0
+        self._end = "was closed. Register its model again to run it in jobs."
         self._jobs_running = 0
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
@@ -257,9 +258,13 @@ class Task:
     def _native_open(self) -> _core.Task:
         native = self._native
         if native is None:
-            raise Closed(
-                f"Task '{self._name}' was closed. Register its model again to run it in jobs."
-            )
+            raise Closed(f"Task '{self._name}' {self._end}")
+        return native
+
+    def _forsake(self, why: str) -> _core.Task | None:
+        """Ends it without telling the arbiter. The caller keeps what is returned for ever."""
+        native, self._native = self._native, None
+        self._end = f"cannot be used: {why}"
         return native
 
     def _install_hooks(self) -> None:
