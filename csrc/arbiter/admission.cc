@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
+#include "csrc/policy/advice.h"
 
 namespace rtswap::arbiter {
 namespace {
@@ -256,7 +257,7 @@ bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Prefixe
     policy::TaskModel& model = set.input.promised[i];
     model.most_resident_chunks = policy::prefix_of(most, model.arena);
   }
-  const policy::Decision limited = policy::admit(set.input);
+  const policy::Decision limited = policy::decide(set.input);
   return limited.admitted && adopt(device, limited.prefixes, nullptr);
 }
 
@@ -281,7 +282,7 @@ void Arbiter::State::review(Device& device) {
   for (;;) {
     Roll set = roll(
         device, [](const Task&) { return true; }, nullptr);
-    const policy::Decision fresh = policy::admit(set.input);
+    policy::Decision fresh = policy::decide(set.input);
     if (fresh.admitted && go_towards(device, set, fresh.prefixes)) break;
     adopt(device, planned(device), nullptr);
     // The plan in force is one for all, whatever the planner found now.
@@ -291,6 +292,7 @@ void Arbiter::State::review(Device& device) {
                      [](const Task* task) { return task->state == TaskState::loading; });
     if (youngest == device.tasks.rend()) break;
     Task& task = **youngest;
+    if (!fresh.admitted) policy::explain(set.input, fresh);
     const Error reason{ErrorCode::admission_refused, fresh.admitted ? no_way(task) : fresh.reason};
     if (task.wanted == TaskState::admitted && task.on_refusal == protocol::OnRefusal::best_effort) {
       task.wanted = TaskState::best_effort;
@@ -311,7 +313,7 @@ void Arbiter::State::shed(Device& device, const std::string& why) {
     device.leaving.clear();
     const Roll set = roll(
         device, [](const Task&) { return false; }, nullptr);
-    const policy::Decision fresh = policy::admit(set.input);
+    const policy::Decision fresh = policy::decide(set.input);
     if (fresh.admitted && adopt(device, fresh.prefixes, nullptr)) return;
     if (adopt(device, planned(device), nullptr)) return;
     // What holds, but for best-effort work that runs now, is put in force when that has ended.

@@ -43,9 +43,8 @@ NpEdfResult add_best_effort(const AdmissionInput& input, const std::vector<Deman
   return result;
 }
 
-// The outcome of the test, without words. `demands` for whoever adds them.
-Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
-                 std::vector<Demand>& demands) {
+// The outcome of the test, without words.
+Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed) {
   Decision decision;
   decision.prefixes = planned;
   const std::vector<ArenaUse> arenas = arenas_of(input);
@@ -61,7 +60,7 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
             prefix_of(planned, task.arena), charges[i].missing_chunks, charges[i].block_ns, 0, {}});
   }
   if (unknown_bandwidth) return decision;
-  demands = demands_of(input, decision.promises);
+  const std::vector<Demand> demands = demands_of(input, decision.promises);
   NpEdfResult result = test_np_edf(demands, NpEdfOptions{0, input.link.overhead_ns});
   decision.utilisation = result.utilisation;
   if (!result.schedulable) {
@@ -79,8 +78,8 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
 
 }  // namespace
 
-bool passes(const AdmissionInput& input) {
-  const Plan plan = make_plan(input);
+bool passes(const AdmissionInput& input, Effort* effort) {
+  const Plan plan = make_plan(input, effort);
   if (plan.shortage) return false;
   std::vector<Demand> demands;
   const auto charges = charges_of(input, arenas_of(input), plan.prefixes, plan.prefixes);
@@ -90,34 +89,31 @@ bool passes(const AdmissionInput& input) {
     demands.push_back(Demand{task.period_ns, task.deadline_ns, charges[i].block_ns});
   }
   demands.insert(demands.end(), input.leaving.begin(), input.leaving.end());
-  return !find_failure(demands, NpEdfOptions{0, input.link.overhead_ns});
+  return !find_failure(demands, NpEdfOptions{0, input.link.overhead_ns}, effort);
 }
 
 Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed) {
   if (!fits(arenas_of(input), planned, input.bank_chunks)) return Decision{};
-  std::vector<Demand> demands;
-  return outcome(input, planned, guaranteed, demands);
+  return outcome(input, planned, guaranteed);
 }
 
-Decision admit(const AdmissionInput& input) {
+Decision decide(const AdmissionInput& input) {
   for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
     for (const TaskModel& task : *tasks) {
       if (task.arena_chunks <= input.bank_chunks) continue;
       Decision decision;
       decision.too_large = true;
-      decision.reason = explain_too_large(task, input);
       return decision;
     }
   }
   const Plan plan = make_plan(input);
-  if (plan.shortage) {
-    Decision decision;
-    explain_shortage(*plan.shortage, input, decision);
-    return decision;
-  }
-  std::vector<Demand> demands;
-  Decision decision = outcome(input, plan.prefixes, plan.prefixes, demands);
-  if (!decision.admitted) explain_failure(demands, input, decision);
+  if (plan.shortage) return Decision{};
+  return outcome(input, plan.prefixes, plan.prefixes);
+}
+
+Decision admit(const AdmissionInput& input) {
+  Decision decision = decide(input);
+  if (!decision.admitted) explain(input, decision);
   return decision;
 }
 

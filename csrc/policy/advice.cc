@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <map>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "csrc/policy/memory.h"
 
 namespace rtswap::policy {
 namespace {
@@ -25,92 +29,124 @@ std::string mib(uint64_t chunks, const LinkModel& link) {
 
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
-int64_t round_up_to_step(int64_t ns) { return (ns + kStep_ns - 1) / kStep_ns * kStep_ns; }
+// What of the work is for a slower task; the rest is for a larger bank.
+constexpr int64_t kTestRuns = 64;       // of as many points as tasks, the shortest there is
+constexpr int64_t kFewestTasks = 32;    // smaller sets may use what this many may
+constexpr int64_t kFirstDistance = 16;  // a first try beyond what fails, as a part of it
 
-// Smallest multiple of the step in (from, to] for which `input` changed by `apply` passes; nothing
-// when none was found. Schedulability need not be monotone, so the value returned was itself
-// tested.
-template <class Apply>
-std::optional<int64_t> smallest_passing(const AdmissionInput& input, int64_t from_ns, int64_t to_ns,
-                                        Apply apply) {
-  const auto works = [&](int64_t value_ns) {
-    AdmissionInput changed = input;
-    apply(changed.promised[input.candidate], value_ns);
-    return passes(changed);
-  };
-  int64_t fails = from_ns;
-  int64_t works_at = 0;
-  for (int64_t distance = kStep_ns; fails < to_ns; distance *= 2) {
-    const int64_t value = std::min(round_up_to_step(from_ns + distance), to_ns);
+Effort effort_for(const AdmissionInput& input) {
+  const int64_t tasks =
+      std::max<int64_t>(kFewestTasks, input.promised.size() + input.leaving.size());
+  return Effort{kTestRuns * tasks * tasks};
+}
+
+// The outcome of a search: a change that was tested, if one was found; and whether all of it was
+// searched.
+struct Found {
+  std::optional<int64_t> value;
+  bool complete = true;
+};
+
+// A small multiple of `step` in (fails, most] for which `works(value)`; `most` is one itself. More
+// of whatever it is never hurts the test (the planner may disagree), so that `most` fails means
+// that there is nothing; it is tried first, then nearby values, then the range between is halved.
+template <class Works>
+Found search(int64_t fails, int64_t most, int64_t step, const Effort& effort, Works works) {
+  const auto round_up = [&](int64_t value) { return (value + step - 1) / step * step; };
+  Found found;
+  if (!works(most)) return Found{std::nullopt, !effort.spent()};
+  found.value = most;
+  for (int64_t distance = std::max(step, fails / kFirstDistance); !effort.spent(); distance *= 2) {
+    const int64_t value = round_up(fails + distance);
+    if (value >= *found.value) break;
     if (works(value)) {
-      works_at = value;
+      found.value = value;
       break;
     }
     fails = value;
   }
-  if (works_at == 0) return std::nullopt;
-  while (works_at - fails > kStep_ns) {
-    const int64_t middle = round_up_to_step(fails + (works_at - fails) / 2);
-    if (middle >= works_at) break;
-    (works(middle) ? works_at : fails) = middle;
+  while (!effort.spent() && *found.value - fails > step) {
+    const int64_t middle = round_up(fails + (*found.value - fails) / 2);
+    if (middle >= *found.value) break;
+    if (works(middle)) {
+      found.value = middle;
+    } else {
+      fails = middle;
+    }
   }
-  return works_at;
+  return found;
 }
 
-std::optional<std::string> longer_deadline(const AdmissionInput& input) {
-  const TaskModel& task = input.promised[input.candidate];
-  if (task.deadline_ns >= task.period_ns) return std::nullopt;
-  const auto value =
-      smallest_passing(input, task.deadline_ns, task.period_ns,
-                       [](TaskModel& t, int64_t deadline_ns) { t.deadline_ns = deadline_ns; });
-  if (!value) return std::nullopt;
-  return "a deadline of " + ms(*value) + " for " + quoted(task.name);
-}
-
-std::optional<std::string> longer_period(const AdmissionInput& input) {
-  const TaskModel& task = input.promised[input.candidate];
-  if (task.period_ns > INT64_MAX / 4 / kLargestFactor) return std::nullopt;
-  const bool implicit = task.deadline_ns == task.period_ns;
-  const auto value = smallest_passing(input, task.period_ns, task.period_ns * kLargestFactor,
-                                      [implicit](TaskModel& t, int64_t period_ns) {
-                                        t.period_ns = period_ns;
-                                        if (implicit) t.deadline_ns = period_ns;
-                                      });
-  if (!value) return std::nullopt;
-  return "a period of " + ms(*value) + " for " + quoted(task.name);
-}
-
-// The smallest larger bank that was found to do; at most one that holds everything.
-std::optional<std::string> larger_bank(const AdmissionInput& input) {
-  std::map<ArenaKey, uint32_t> arenas;
-  for (const TaskModel& task : input.promised) arenas[task.arena] = task.arena_chunks;
-  for (const TaskModel& task : input.best_effort) arenas[task.arena] = task.arena_chunks;
-  uint64_t all = 0;
-  for (const auto& [key, count] : arenas) all += count;
-  if (all <= input.bank_chunks || all > UINT32_MAX) return std::nullopt;
-  const auto works = [&](uint32_t chunks) {
+template <class Apply>
+Found slower(const AdmissionInput& input, int64_t from_ns, int64_t to_ns, Effort& effort,
+             Apply apply) {
+  to_ns = to_ns / kStep_ns * kStep_ns;  // what is named is exactly what was tested
+  if (to_ns <= from_ns) return {};
+  return search(from_ns, to_ns, kStep_ns, effort, [&](int64_t value_ns) {
     AdmissionInput changed = input;
-    changed.bank_chunks = chunks;
-    return passes(changed);
-  };
-  uint32_t fails = input.bank_chunks;
-  auto works_at = static_cast<uint32_t>(all);
-  if (!works(works_at)) return std::nullopt;
-  while (works_at - fails > 1) {
-    const uint32_t middle = fails + (works_at - fails) / 2;
-    (works(middle) ? works_at : fails) = middle;
-  }
-  return "a bank of " + mib(works_at, input.link) + " (now " + mib(input.bank_chunks, input.link) +
-         ")";
+    apply(changed.promised[input.candidate], value_ns);
+    return passes(changed, &effort);
+  });
 }
+
+Found longer_deadline(const AdmissionInput& input, Effort& effort) {
+  const TaskModel& task = input.promised[input.candidate];
+  if (task.deadline_ns >= task.period_ns) return {};
+  return slower(input, task.deadline_ns, task.period_ns, effort,
+                [](TaskModel& t, int64_t deadline_ns) { t.deadline_ns = deadline_ns; });
+}
+
+Found longer_period(const AdmissionInput& input, Effort& effort) {
+  const TaskModel& task = input.promised[input.candidate];
+  if (task.period_ns > INT64_MAX / 4 / kLargestFactor) return {};
+  const bool implicit = task.deadline_ns == task.period_ns;
+  return slower(input, task.period_ns, task.period_ns * kLargestFactor, effort,
+                [implicit](TaskModel& t, int64_t period_ns) {
+                  t.period_ns = period_ns;
+                  if (implicit) t.deadline_ns = period_ns;
+                });
+}
+
+// In chunks; at most one that holds everything.
+Found larger_bank(const AdmissionInput& input, Effort& effort) {
+  uint64_t all = 0;
+  for (const ArenaUse& arena : arenas_of(input)) all += arena.chunks;
+  if (all <= input.bank_chunks || all > UINT32_MAX) return {};
+  return search(input.bank_chunks, static_cast<int64_t>(all), 1, effort, [&](int64_t chunks) {
+    AdmissionInput changed = input;
+    changed.bank_chunks = static_cast<uint32_t>(chunks);
+    return passes(changed, &effort);
+  });
+}
+
+struct Advice {
+  std::string change;    // empty: none
+  bool complete = true;  // and no change means that there is none
+};
 
 // The change that costs nothing but patience first, and what memory would do instead.
-std::string change_that_fits(const AdmissionInput& input) {
-  std::optional<std::string> slower = longer_deadline(input);
-  if (!slower) slower = longer_period(input);
-  const std::optional<std::string> bank = larger_bank(input);
-  if (slower && bank) return *slower + ", or with " + *bank;
-  return slower ? *slower : bank.value_or("");
+Advice change_that_fits(const AdmissionInput& input) {
+  Effort all = effort_for(input);
+  Effort half{all.left / 2};
+  all.left -= half.left;
+  const std::string name = quoted(input.promised[input.candidate].name);
+  Advice advice;
+  Found found = longer_deadline(input, half);
+  if (found.value) {
+    advice.change = "a deadline of " + ms(*found.value) + " for " + name;
+  } else if (found.complete) {
+    found = longer_period(input, half);
+    if (found.value) advice.change = "a period of " + ms(*found.value) + " for " + name;
+  }
+  advice.complete = found.complete;
+  all.left += half.left;  // what is not used
+  const Found bank = larger_bank(input, all);
+  advice.complete &= bank.complete;
+  if (!bank.value) return advice;
+  if (!advice.change.empty()) advice.change += ", or with ";
+  advice.change += "a bank of " + mib(static_cast<uint64_t>(*bank.value), input.link) + " (now " +
+                   mib(input.bank_chunks, input.link) + ")";
+  return advice;
 }
 
 std::string name_of(ArenaKey arena, const AdmissionInput& input) {
@@ -122,9 +158,7 @@ std::string name_of(ArenaKey arena, const AdmissionInput& input) {
   return {};
 }
 
-}  // namespace
-
-std::string explain_too_large(const TaskModel& task, const AdmissionInput& input) {
+std::string too_large(const TaskModel& task, const AdmissionInput& input) {
   return quoted(task.name) + " needs " + mib(task.arena_chunks, input.link) +
          " of device memory and the bank has " + mib(input.bank_chunks, input.link) +
          ": start the arbiter with a larger budget, or use a smaller model";
@@ -143,8 +177,8 @@ void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Dec
       text + "; it would fit with " + decision.refusal.change + ", or with fewer resident tasks";
 }
 
-void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& input,
-                     Decision& decision) {
+// A restore of unknown speed, or the failure in `decision.refusal`.
+void explain_failure(const AdmissionInput& input, Decision& decision) {
   if (!decision.refusal.failure) {
     decision.reason =
         quoted(input.promised[input.candidate].name) +
@@ -156,6 +190,10 @@ void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& i
   const Failure& failure = *decision.refusal.failure;
   const auto name = [&](size_t i) {
     return i < input.promised.size() ? quoted(input.promised[i].name) : "a task that left";
+  };
+  const auto block_of = [&](size_t i) {
+    return i < input.promised.size() ? decision.promises[i].block_ns
+                                     : input.leaving[i - input.promised.size()].block_ns;
   };
   char load[32];
   std::snprintf(load, sizeof load, "%.1f %%", decision.utilisation * 100);
@@ -169,7 +207,7 @@ void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& i
     text = name(failure.missing_task) + " could miss its deadline: within " + ms(failure.t_ns) +
            " the GPU may be asked for " + ms(failure.demand_ns);
     if (failure.blocking_task) {
-      text += ", of which " + ms(demands[*failure.blocking_task].block_ns) + " because a job of " +
+      text += ", of which " + ms(block_of(*failure.blocking_task)) + " because a job of " +
               name(*failure.blocking_task) + " may have just begun";
     }
     text += " (load " + std::string(load) + ")";
@@ -177,11 +215,34 @@ void explain_failure(const std::vector<Demand>& demands, const AdmissionInput& i
     text = "the tasks would load the GPU by " + std::string(load) +
            ", too close to all of it for any deadline to be certain";
   }
-  decision.refusal.change = change_that_fits(input);
-  decision.reason =
-      text + (decision.refusal.change.empty() ? "; no longer period of " + name(input.candidate) +
-                                                    " and no larger bank alone would be enough"
-                                              : "; it would fit with " + decision.refusal.change);
+  const Advice advice = change_that_fits(input);
+  decision.refusal.change = advice.change;
+  if (!advice.change.empty()) {
+    text += "; it would fit with " + advice.change;
+  } else if (advice.complete) {
+    text += "; no longer period of " + name(input.candidate) +
+            " and no larger bank alone would be enough";
+  }
+  decision.reason = std::move(text);
+}
+
+}  // namespace
+
+void explain(const AdmissionInput& input, Decision& decision) {
+  if (decision.too_large) {
+    for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
+      for (const TaskModel& task : *tasks) {
+        if (task.arena_chunks <= input.bank_chunks) continue;
+        decision.reason = too_large(task, input);
+        return;
+      }
+    }
+  }
+  if (const auto shortage = shortage_of(arenas_of(input), input.bank_chunks)) {
+    explain_shortage(*shortage, input, decision);
+  } else {
+    explain_failure(input, decision);
+  }
 }
 
 }  // namespace rtswap::policy

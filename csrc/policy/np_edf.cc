@@ -17,15 +17,18 @@ constexpr int64_t kNone_ns = std::numeric_limits<int64_t>::min();
 constexpr int64_t kLongest_ns = std::numeric_limits<int64_t>::max() / 4;
 // Points visited before the test gives up: reached only within about 1e-7 of full utilisation.
 constexpr int64_t kMostSteps = 2'000'000;
-// Points visited to turn "fails" into "fails first at": beyond, the failure known is reported.
+// Points visited to turn "fails" into "fails first at", each at a cost that grows with the tasks:
+// beyond, the failure known is reported.
 constexpr int64_t kMostDiagnosisSteps = 20'000;
+constexpr int64_t kDiagnosisWork = 200'000;
+constexpr int64_t kDiagnosisStepsPerTask = 20;
 // Sums of quotients in long double are exact to far better than this.
 constexpr long double kRounding = 1e-12L;
 
 class Test {
  public:
-  Test(const std::vector<Demand>& tasks, const NpEdfOptions& options)
-      : tasks_(tasks), options_(options) {}
+  Test(const std::vector<Demand>& tasks, const NpEdfOptions& options, Effort* effort)
+      : tasks_(tasks), options_(options), effort_(effort) {}
 
   NpEdfResult run() {
     NpEdfResult result;
@@ -49,6 +52,7 @@ class Test {
 
   std::optional<Failure> decide() {
     if (tasks_.empty()) return std::nullopt;
+    if (gave_up()) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
     uninteresting_ns_ = 0;
     add_up();
     return scan();
@@ -80,7 +84,7 @@ class Test {
         return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
       }
       find_excess(range);
-      if (steps_ >= kMostSteps) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
+      if (gave_up()) return Failure{Failure::Kind::unbounded, 0, 0, 0, {}};
       if (range.excess_ns > 0) return describe(range.at_ns);
     }
     return std::nullopt;
@@ -141,7 +145,7 @@ class Test {
     range.at_ns = range.from_ns;
     range.excess_ns = std::max(range.excess_ns, uninteresting_ns_);
     int64_t t = last_point_before(range.to_ns);
-    while (t >= range.from_ns && ++steps_ < kMostSteps) {
+    while (t >= range.from_ns && step()) {
       const int64_t here = excess(t);
       if (here > range.excess_ns) {
         range.excess_ns = here;
@@ -152,6 +156,15 @@ class Test {
       t = jump < t ? last_point_before(jump + 1) : last_point_before(t);
     }
   }
+
+  // False: this point is one too many.
+  bool step() {
+    ++steps_;
+    if (effort_ != nullptr) effort_->left -= static_cast<int64_t>(tasks_.size());
+    return !gave_up();
+  }
+
+  bool gave_up() const { return steps_ >= kMostSteps || (effort_ != nullptr && effort_->spent()); }
 
   // The latest check point k T + D < t; kNone_ns if there is none.
   int64_t last_point_before(int64_t t) const {
@@ -224,8 +237,11 @@ class Test {
 
   // The first failing instant up to `end_ns`, or `known` when it is not found soon.
   Failure locate(Failure known, int64_t end_ns) const {
+    const auto tasks = static_cast<int64_t>(tasks_.size());
+    const int64_t most_steps = std::min(
+        kMostDiagnosisSteps, std::max(kDiagnosisWork / tasks, kDiagnosisStepsPerTask * tasks));
     int64_t t = first_ns_;
-    for (int64_t step = 0; step < kMostDiagnosisSteps && t <= end_ns; ++step) {
+    for (int64_t step = 0; step < most_steps && t <= end_ns; ++step) {
       if (left_side(t) > t) {
         Failure first = describe(t);
         first.kind = known.kind;
@@ -247,6 +263,7 @@ class Test {
 
   const std::vector<Demand>& tasks_;
   const NpEdfOptions options_;
+  Effort* const effort_;
   std::vector<Range> ranges_;  // ascending
   long double utilisation_ = 0;
   int64_t first_ns_ = kLongest_ns;
@@ -258,11 +275,12 @@ class Test {
 }  // namespace
 
 NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
-  return Test(tasks, options).run();
+  return Test(tasks, options, nullptr).run();
 }
 
-std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
-  return Test(tasks, options).decide();
+std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options,
+                                    Effort* effort) {
+  return Test(tasks, options, effort).decide();
 }
 
 }  // namespace rtswap::policy

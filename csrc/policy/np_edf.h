@@ -72,11 +72,20 @@ struct NpEdfResult {
   std::optional<Failure> failure;    // otherwise
 };
 
+// What asking may cost where no answer is needed: check points visited, times tasks. Counted, not
+// timed, so that equal questions end equally; one is about 10 ns.
+struct Effort {
+  int64_t left = 0;
+  bool spent() const { return left <= 0; }
+};
+
 // REQUIRES: the ranges above. An empty set is schedulable.
 NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options);
 
 // The same test for planners, which ask often: some failing instant, not necessarily the first, and
-// no responses. Nothing: schedulable.
-std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options);
+// no responses. Nothing: schedulable. When `effort` (nullptr: as much as it takes) is spent before
+// that is known, or before the call, the answer is a failure of kind `unbounded`.
+std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options,
+                                    Effort* effort = nullptr);
 
 }  // namespace rtswap::policy

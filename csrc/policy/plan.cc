@@ -15,8 +15,8 @@ constexpr Order kOrders[] = {Order::most_relief, Order::blocking_first, Order::b
 
 class Planner {
  public:
-  Planner(const AdmissionInput& input, const std::vector<ArenaUse>& arenas)
-      : input_(input), arenas_(arenas) {
+  Planner(const AdmissionInput& input, const std::vector<ArenaUse>& arenas, Effort* effort)
+      : input_(input), arenas_(arenas), effort_(effort) {
     for (const ArenaUse& arena : arenas_) {
       double rate = 0;
       for (const size_t task : arena.promised) {
@@ -39,6 +39,7 @@ class Planner {
     restart();
     if (!find_failing_window()) return named();
     for (const Order order : kOrders) {
+      if (spent()) return named();
       restart();
       raise_largest();
       if (order == Order::by_rate) fill();
@@ -49,6 +50,8 @@ class Planner {
   }
 
  private:
+  bool spent() const { return effort_ != nullptr && effort_->spent(); }
+
   // --- memory ----------------------------------------------------------------------------------
 
   bool everything_fits() {
@@ -67,16 +70,25 @@ class Planner {
     resident_ = base_;
     kept_ = 0;
     for (const uint32_t chunks : resident_) kept_ += chunks;
+    find_largest();
   }
 
   uint32_t missing(size_t arena) const { return arenas_[arena].chunks - resident_[arena]; }
 
-  uint32_t largest_missing_besides(size_t arena) const {
-    uint32_t largest = 0;
-    for (size_t other = 0; other < arenas_.size(); ++other) {
-      if (other != arena) largest = std::max(largest, missing(other));
+  void find_largest() {
+    largest_ = Largest{};
+    for (size_t arena = 0; arena < arenas_.size(); ++arena) {
+      const uint32_t chunks = missing(arena);
+      if (chunks > largest_.chunks) {
+        largest_ = Largest{arena, chunks, largest_.chunks};
+      } else {
+        largest_.next_chunks = std::max(largest_.next_chunks, chunks);
+      }
     }
-    return largest;
+  }
+
+  uint32_t largest_missing_besides(size_t arena) const {
+    return arena == largest_.arena ? largest_.next_chunks : largest_.chunks;
   }
 
   // By how much the prefix of `arena` may grow: as far as it is alone the largest to swap in, its
@@ -92,17 +104,17 @@ class Planner {
   }
 
   void raise(size_t arena, uint32_t chunks) {
+    if (chunks == 0) return;
     resident_[arena] += chunks;
     kept_ += chunks;
+    find_largest();
   }
 
   // Free in the memory condition: relief that costs the other arenas nothing of their prefixes.
   void raise_largest() {
-    for (size_t arena = 0; arena < arenas_.size(); ++arena) {
-      const uint32_t others = largest_missing_besides(arena);
-      if (arenas_[arena].promised.empty() || missing(arena) <= others) continue;
-      raise(arena, std::min(missing(arena) - others, room(arena)));
-    }
+    const size_t arena = largest_.arena;
+    if (largest_.chunks == largest_.next_chunks || arenas_[arena].promised.empty()) return;
+    raise(arena, std::min(largest_.chunks - largest_.next_chunks, room(arena)));
   }
 
   // What is left: where restores are most frequent.
@@ -120,7 +132,7 @@ class Planner {
     for (size_t step = 0; step < 64 + 16 * arenas_.size(); ++step) {
       const auto failure = find_failing_window();
       if (!failure) return true;
-      if (unknown_bandwidth_ || !relieve(*failure, order)) return false;
+      if (unknown_bandwidth_ || spent() || !relieve(*failure, order)) return false;
       raise_largest();
     }
     return false;
@@ -130,7 +142,7 @@ class Planner {
   std::optional<Failure> find_failing_window() {
     update_demands();
     if (unknown_bandwidth_) return Failure{};
-    return find_failure(demands_, NpEdfOptions{0, input_.link.overhead_ns});
+    return find_failure(demands_, NpEdfOptions{0, input_.link.overhead_ns}, effort_);
   }
 
   void update_demands() {
@@ -227,11 +239,18 @@ class Planner {
 
   const AdmissionInput& input_;
   const std::vector<ArenaUse>& arenas_;
+  Effort* const effort_;
   std::vector<double> rates_;    // releases per ns, by arena
   std::vector<size_t> by_rate_;  // arenas of promised tasks, highest rate first
   std::vector<uint32_t> base_;
   std::vector<uint32_t> resident_;
   uint64_t kept_ = 0;
+  // The arena of which most is missing, and how much the next one misses.
+  struct Largest {
+    size_t arena = 0;
+    uint32_t chunks = 0;
+    uint32_t next_chunks = 0;
+  } largest_;
   std::vector<Demand> demands_;
   bool unknown_bandwidth_ = false;
   int64_t chunk_ns_ = 0;
@@ -239,11 +258,11 @@ class Planner {
 
 }  // namespace
 
-Plan make_plan(const AdmissionInput& input) {
+Plan make_plan(const AdmissionInput& input, Effort* effort) {
   const std::vector<ArenaUse> arenas = arenas_of(input);
   Plan plan;
   plan.shortage = shortage_of(arenas, input.bank_chunks);
-  if (!plan.shortage) plan.prefixes = Planner(input, arenas).plan();
+  if (!plan.shortage) plan.prefixes = Planner(input, arenas, effort).plan();
   return plan;
 }
 

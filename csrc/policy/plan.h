@@ -22,7 +22,8 @@ struct Plan {
 };
 
 // The best that was found. It need not pass the test: whoever promises something tests the plan.
-Plan make_plan(const AdmissionInput& input);
+// The planner stops looking when `effort` (nullptr: as much as it takes) is spent.
+Plan make_plan(const AdmissionInput& input, Effort* effort = nullptr);
 
 // Blocks of the tasks of `input.promised`, then of `input.best_effort`, when each arena keeps
 // `guaranteed` and its chunks beyond `planned` may be taken.

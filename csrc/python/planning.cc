@@ -5,6 +5,7 @@
 
 #include "csrc/bank/bank.h"
 #include "csrc/policy/admission.h"
+#include "csrc/policy/advice.h"
 #include "csrc/python/fields.h"
 
 namespace py = pybind11;
@@ -75,16 +76,17 @@ py::dict plan(const py::dict& config, const py::list& task_values) {
     input.promised.push_back(task.model);
     input.may_run_late.push_back(task.late_run);
   }
-  const policy::Decision decision = [&] {
-    py::gil_scoped_release unlocked;
+  policy::Decision decision;
+  {
+    const py::gil_scoped_release unlocked;
+    decision = policy::decide(input);
     // The change that would help is sought for the task in whose window the set fails first.
-    const policy::Decision first = policy::admit(input);
-    if (!first.refusal.failure || first.refusal.failure->missing_task >= input.promised.size()) {
-      return first;
+    const auto& failure = decision.refusal.failure;
+    if (failure && failure->missing_task < input.promised.size()) {
+      input.candidate = failure->missing_task;
     }
-    input.candidate = first.refusal.failure->missing_task;
-    return policy::admit(input);
-  }();
+    if (!decision.admitted) policy::explain(input, decision);
+  }
   py::list promised;
   for (const auto& promise : decision.promises) {
     promised.append(to_python(promise, decision.admitted));
