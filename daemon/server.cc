@@ -1,6 +1,7 @@
 #include "daemon/server.h"
 
 #include "csrc/base/clock.h"
+#include "csrc/policy/task_model.h"
 #include "csrc/rpc/fd_channel.h"
 #include "daemon/arbiter_service.h"
 #include "daemon/log.h"
@@ -143,6 +144,7 @@ Status Server::open_arbiter(size_t survivors) {
   config.epoch = epoch_;
   config.devices = banks_->describe();
   config.discipline = config_.discipline;
+  config.round_trip_ns = policy::kDaemonRoundTrip_ns;
   config.overrides = overrides_;
   config.wait_for_tasks = config_.wait_for_tasks;
   config.sessions_to_recover = static_cast<uint32_t>(survivors);

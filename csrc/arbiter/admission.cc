@@ -84,7 +84,7 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   input.link.evict_bytes_per_s = device.evict_bytes_per_s;
   input.link.chunk_bytes = device.config.description.chunk_bytes;
   input.link.chunk_cost_ns = device.config.chunk_cost_ns;
-  input.link.overhead_ns = policy::kRoundTrip_ns;
+  input.link.overhead_ns = config_.round_trip_ns;
   input.link.prefetch_chunks = quantum(device);
   input.bank_chunks = usable_chunks(device);
   return roll;

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "csrc/base/result.h"
+#include "csrc/policy/task_model.h"
 #include "csrc/protocol/messages.h"
 #include "csrc/protocol/snapshot.h"
 
@@ -56,6 +57,7 @@ struct Config {
   Discipline discipline = Discipline::edf;
   std::map<std::string, TaskOverride> overrides;
   uint32_t wait_for_tasks = 0;
+  int64_t round_trip_ns = policy::kRoundTrip_ns;  // charged to jobs
   // A job that runs this long (or ten times its declared cost, where that is longer), or a Grant or
   // Revoke that goes unanswered so long: the GPU is given to others, the memory stays its holder's
   // until it answers or dies.

@@ -65,7 +65,7 @@ void Arbiter::State::set_order(Job& job) {
   Device& device = device_of(*task.arena);
   if (idle(device)) ++device.window;
   job.order_ns =
-      std::max(job.deadline_ns, now_ns_ - policy::kRoundTrip_ns + task.timing.deadline_ns);
+      std::max(job.deadline_ns, now_ns_ - config_.round_trip_ns + task.timing.deadline_ns);
   if (task.last_order_ns != kNever_ns && task.last_window == device.window) {
     job.order_ns = std::max(job.order_ns, task.last_order_ns + task.timing.period_ns);
   }

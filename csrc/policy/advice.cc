@@ -198,7 +198,7 @@ void explain_failure(const AdmissionInput& input, Decision& decision) {
   char load[32];
   std::snprintf(load, sizeof load, "%.1f %%", decision.utilisation * 100);
   const TaskModel& candidate = input.promised[input.candidate];
-  const int64_t own_block_ns = demands[input.candidate].block_ns;
+  const int64_t own_block_ns = decision.promises[input.candidate].block_ns;
   std::string text;
   if (own_block_ns > candidate.deadline_ns) {
     text = "a job of " + quoted(candidate.name) + " may keep the GPU for " + ms(own_block_ns) +

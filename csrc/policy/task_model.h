@@ -36,10 +36,12 @@ struct LinkModel {
   uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU
 };
 
-// What every arbiter charges, and what a plan made elsewhere must charge to mean the same:
-// one round trip between arbiter and client, with the wake-ups in it (an assumption:
-// docs/adr/0007 has what was measured);
+// What an arbiter charges for one round trip between it and a client, with the wake-ups in it. Inside
+// a process:
 inline constexpr int64_t kRoundTrip_ns = 200'000;
+// Through a daemon, and in plans made elsewhere for one: more than the 99th percentile that was
+// measured, 0.68 ms (docs/adr/0007).
+inline constexpr int64_t kDaemonRoundTrip_ns = 1'000'000;
 // mapping, setting up a copy and unmapping one chunk on a CUDA device;
 inline constexpr int64_t kCudaChunkCost_ns = 100'000;
 // and the most that is prefetched at a time, at least a chunk.

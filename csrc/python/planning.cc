@@ -17,7 +17,7 @@ namespace {
 policy::AdmissionInput input_of(const py::dict& config) {
   policy::AdmissionInput input;
   input.link.chunk_cost_ns = policy::kCudaChunkCost_ns;
-  input.link.overhead_ns = policy::kRoundTrip_ns;
+  input.link.overhead_ns = policy::kDaemonRoundTrip_ns;
   Fields(config)
       .take("chunk_bytes", input.link.chunk_bytes)
       .take("chunk_count", input.bank_chunks)

@@ -20,6 +20,7 @@ using simulation::SimTaskReport;
 
 SimConfig config_of(const py::dict& values) {
   SimConfig config;
+  config.round_trip_ns = policy::kDaemonRoundTrip_ns;
   std::string discipline = "edf";
   Fields fields(values);
   fields.take("chunk_bytes", config.chunk_bytes)

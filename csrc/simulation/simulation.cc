@@ -26,6 +26,7 @@ arbiter::Config arbiter_config(const SimConfig& config) {
   result.epoch = 1;
   result.devices.push_back(device);
   result.discipline = config.discipline;
+  result.round_trip_ns = config.round_trip_ns;
   result.hang_timeout_ns = config.hang_timeout_ns;
   return result;
 }

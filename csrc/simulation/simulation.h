@@ -53,6 +53,7 @@ struct SimConfig {
   int64_t chunk_cost_ns = 0;
   int64_t latency_min_ns = 10'000;  // of one message
   int64_t latency_max_ns = 50'000;
+  int64_t round_trip_ns = policy::kRoundTrip_ns;  // that the arbiter charges
   arbiter::Discipline discipline = arbiter::Discipline::edf;
   uint64_t seed = 1;
   int64_t first_release_ns = 0;  // time for reserved memory to load before the promises begin

@@ -116,7 +116,7 @@ def test_links_and_budgets() -> None:
 
 def test_a_plan_says_what_each_task_gets(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    plan = make_plan(specs, parse_device("2450MiB", "24", None))
+    plan = make_plan(specs, parse_device("2500MiB", "24", None))
     assert plan.admitted
     detector, planner, speech = plan.tasks
     assert detector.restored_bytes == 0
@@ -195,7 +195,7 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
 def test_faults_show(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
     course = Course(horizon_ns=5_000_000_000, faults_per_s=2.0)
-    report = simulate(specs, parse_device("2450MiB", "24", None), course)
+    report = simulate(specs, parse_device("2500MiB", "24", None), course)
     assert report.violations == []
     assert sum(task.met for task in report.tasks) > 0
     assert sum(task.released - task.met for task in report.tasks) > 0
@@ -231,7 +231,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     runner = CliRunner()
     path = str(write(tmp_path, VEHICLE))
     plot = tmp_path / "plan.png"
-    flags = ["--budget", "2450MiB", "--link", "24GB/s"]
+    flags = ["--budget", "2500MiB", "--link", "24GB/s"]
     done = runner.invoke(app, ["plan", path, *flags, "--plot", str(plot)])
     assert done.exit_code == 0, done.output
     assert "accepted" in done.output
