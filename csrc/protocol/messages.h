@@ -80,11 +80,20 @@ struct CloseArena {
 enum class LatePolicy : uint8_t { drop, run };
 enum class OnRefusal : uint8_t { refuse, best_effort };
 
+// A stretch of a job's execution that needs no more than the arena's first `chunks`.
+struct LayerNeed {
+  uint32_t chunks = 0;       // > 0, not less than that of the layer before
+  int64_t execution_ns = 0;  // > 0
+};
+
 // Timing of a task. `period_ns` is the minimum distance of releases; 0: aperiodic, best effort.
 struct Timing {
   int64_t period_ns = 0;
   int64_t deadline_ns = 0;  // relative; 0 < deadline <= period
   int64_t wcet_ns = 0;      // execution alone on the device, all memory resident; 0: not known yet
+  // In order of execution, wcet_ns together. A client that gives them can start a job on a prefix
+  // of its arena and wait for each further chunk. Empty: a job starts with all its memory there.
+  std::vector<LayerNeed> layers;
 };
 
 struct OpenTask {
@@ -214,9 +223,11 @@ struct Revoke {
   uint32_t keep_chunks = 0;
 };
 
-// The GPU is this job's. It starts when its arena is wholly resident, and ends with JobDone.
+// The GPU is this job's. It starts when the arena's first `first_chunks` have landed (0: all of it;
+// others are only sent for tasks with layers), and ends with JobDone, after its last Restored.
 struct Run {
   JobId job = 0;
+  uint32_t first_chunks = 0;
 };
 
 // The job will not run.

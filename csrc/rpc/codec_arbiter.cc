@@ -54,7 +54,9 @@ void put(const protocol::Revoke& in, v1::ArbiterEnvelope& envelope) {
 }
 
 void put(const protocol::Run& in, v1::ArbiterEnvelope& envelope) {
-  envelope.mutable_run()->set_job_id(in.job);
+  v1::Run* out = envelope.mutable_run();
+  out->set_job_id(in.job);
+  out->set_first_chunks(in.first_chunks);
 }
 
 void put(const protocol::Dropped& in, v1::ArbiterEnvelope& envelope) {
@@ -121,7 +123,7 @@ protocol::ArbiterMessage take(const v1::ArbiterEnvelope& in, Findings& findings)
     case Case::kRevoke:
       return protocol::Revoke{in.revoke().arena_id(), in.revoke().keep_chunks()};
     case Case::kRun:
-      return protocol::Run{in.run().job_id()};
+      return protocol::Run{in.run().job_id(), in.run().first_chunks()};
     case Case::kDropped:
       return protocol::Dropped{in.dropped().job_id(), decode(in.dropped().reason())};
     case Case::kBegin:

@@ -95,6 +95,11 @@ void to_wire(const protocol::Timing& timing, v1::Timing* wire) {
   wire->set_period_ns(timing.period_ns);
   wire->set_deadline_ns(timing.deadline_ns);
   wire->set_wcet_ns(timing.wcet_ns);
+  for (const protocol::LayerNeed& layer : timing.layers) {
+    v1::LayerNeed* added = wire->add_layers();
+    added->set_chunks(layer.chunks);
+    added->set_execution_ns(layer.execution_ns);
+  }
 }
 
 void to_wire(const Error& error, v1::Error* wire) {
@@ -147,7 +152,12 @@ protocol::TaskState from_wire(v1::TaskState wire, Findings& findings) {
 }
 
 protocol::Timing from_wire(const v1::Timing& wire) {
-  return {wire.period_ns(), wire.deadline_ns(), wire.wcet_ns()};
+  protocol::Timing timing{wire.period_ns(), wire.deadline_ns(), wire.wcet_ns(), {}};
+  timing.layers.reserve(static_cast<size_t>(wire.layers_size()));
+  for (const v1::LayerNeed& layer : wire.layers()) {
+    timing.layers.push_back({layer.chunks(), layer.execution_ns()});
+  }
+  return timing;
 }
 
 }  // namespace internal
