@@ -36,8 +36,8 @@ struct LinkModel {
   uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU
 };
 
-// What an arbiter charges for one round trip between it and a client, with the wake-ups in it. Inside
-// a process:
+// What an arbiter charges for one round trip between it and a client, with the wake-ups in it.
+// Inside a process:
 inline constexpr int64_t kRoundTrip_ns = 200'000;
 // Through a daemon, and in plans made elsewhere for one: more than the 99th percentile that was
 // measured, 0.68 ms (docs/adr/0007).

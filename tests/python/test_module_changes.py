@@ -54,6 +54,12 @@ def delete_bias(model: nn.Module) -> None:
     model[3].bias = None
 
 
+def empty_and_fill(model):
+    """What to_empty() leaves may be NaN, which equals nothing."""
+    for value in model.to_empty(device="cpu").state_dict().values():
+        value.fill_(3)
+
+
 HARMLESS: dict[str, Change] = {
     "state_dict": lambda model: model.state_dict(),
     "iteration": lambda model: sum(p.numel() for _, p in model.named_parameters()),
@@ -110,7 +116,7 @@ ESCAPES: dict[str, tuple[Change, str]] = {
     "double": (lambda model: model.to(torch.float64), r"0\.weight"),
     "channels_last": (lambda model: model.to(memory_format=torch.channels_last), r"0\.weight"),
     "meta": (lambda model: model.to("meta"), r"0\.weight"),
-    "to_empty": (lambda model: model.to_empty(device="cpu"), r"0\.weight"),
+    "to_empty": (empty_and_fill, r"0\.weight"),
     "assign": (
         lambda model: model.load_state_dict(made().state_dict(), assign=True),
         r"0\.weight",
