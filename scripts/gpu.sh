@@ -5,11 +5,11 @@
 #
 # Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
 # names a prefix with gRPC and the small libraries for machines that reach no package registry.
-# STEPS="build driver bench python" chooses steps.
+# STEPS="build driver bench speed python" chooses steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results}
-steps=${STEPS:-build driver bench python}
+steps=${STEPS:-build driver bench speed python}
 build=${BUILD:-build-gpu}
 mkdir -p "$out"
 # shellcheck disable=SC1091
@@ -36,13 +36,16 @@ build_all() {
     -DRTSWAP_WITH_BENCH=ON -DPython3_EXECUTABLE="$(command -v python3)" >"$out/configure.log" 2>&1 ||
     { tail -30 "$out/configure.log"; return 1; }
   cmake --build "$build" --target rtswapd rtswap_grpc rtswap_core bench_grant_latency \
-    test_gpu_driver 2>&1 | tail -40
+    bench_swap_speed test_gpu_driver 2>&1 | tail -40
   cmake --install "$build" --prefix "$PWD" >/dev/null
 }
+
+swap_speed() { "$build/bench_swap_speed" cuda >"$out/swap_speed.json"; }
 
 step build build_all
 step driver "$build/test_gpu_driver"
 step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
+step speed swap_speed
 step python python3 -m pytest -v tests/gpu/python
 exit $status
