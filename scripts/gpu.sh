@@ -5,11 +5,11 @@
 #
 # Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
 # names a prefix with gRPC and the small libraries for machines that reach no package registry.
-# STEPS="build driver bench speed python" chooses steps.
+# STEPS="build driver bench speed promises python" chooses steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results}
-steps=${STEPS:-build driver bench speed python}
+steps=${STEPS:-build driver bench speed promises python}
 build=${BUILD:-build-gpu}
 mkdir -p "$out"
 # shellcheck disable=SC1091
@@ -47,5 +47,6 @@ step driver "$build/test_gpu_driver"
 step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
 step speed swap_speed
+step promises python3 -m bench.promises --output "$out/promises.json"
 step python python3 -m pytest -v tests/gpu/python
 exit $status
