@@ -45,6 +45,7 @@ from rtswap.errors import (  # noqa: E402
     Timeout,
     UnknownDevice,
     Unsupported,
+    WeightsMismatch,
 )
 from rtswap.hooks import forget  # noqa: E402
 from rtswap.jobs import Job, current_job  # noqa: E402
@@ -89,6 +90,7 @@ __all__ = [
     "Timeout",
     "UnknownDevice",
     "Unsupported",
+    "WeightsMismatch",
     "__version__",
     "current_job",
     "disable",

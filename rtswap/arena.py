@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 
-from rtswap import _core, closed_storage
+from rtswap import _core, closed_storage, weights
 from rtswap.collect import Collected, Kind, is_wrapper
 from rtswap.contents import Contents, shown
 from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
 from rtswap.jobs import quietly
 from rtswap.units import limit_ns
+from rtswap.weights import Source
 
 if TYPE_CHECKING:
     from rtswap.region import Region
@@ -56,14 +57,23 @@ class Arena:
 
     # --- growing -------------------------------------------------------------------------------
 
-    def prepare(self, tensors: _core.TensorSet, timeout: float | None) -> None:
-        """Reserves addresses and fills host images; the tensors stay as they are until `adopt`."""
+    def prepare(
+        self,
+        tensors: _core.TensorSet,
+        timeout: float | None,
+        sources: Sequence[Source] = (),
+    ) -> None:
+        """Reserves addresses and fills host images, from the tensors and then from the sources.
+
+        The tensors stay as they are until `adopt`.
+        """
         with self._growing(timeout):
             for kind in _SEGMENT_ORDER:
                 size = tensors.bytes(kind)
                 if size:
                     segment = self.session.add_segment(self.id, int(kind), size, None)
                     tensors.fill(int(kind), segment)
+            weights.fill(tensors, sources)
 
     @contextmanager
     def _growing(self, timeout: float | None) -> Iterator[None]:
@@ -236,7 +246,9 @@ class Arena:
         )
 
 
-def plan(collected: Collected, device: torch.device, label: str) -> _core.TensorSet:
+def plan(
+    collected: Collected, device: torch.device, label: str, *, meta_allowed: bool = False
+) -> _core.TensorSet:
     """Groups and checks the tensors; changes nothing."""
     for name, _, _, tensor in collected.watches:
         if is_wrapper(tensor) and tensor.device != device:
@@ -245,7 +257,7 @@ def plan(collected: Collected, device: torch.device, label: str) -> _core.Tensor
                 f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
                 "before registering it."
             )
-    tensors = _core.TensorSet(collected.tensors, device, label)
+    tensors = _core.TensorSet(collected.tensors, device, label, meta_allowed)
     # After the set has refused tensors that are closed, with a better word than is_shared() has.
     for name, tensor, _ in collected.tensors:
         if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]

@@ -30,6 +30,12 @@ class DuplicateName(InvalidArgument):
     code = "duplicate_name"
 
 
+class WeightsMismatch(InvalidArgument):
+    """Weight files do not have the tensors of the model; the message lists what differs."""
+
+    code = "weights_mismatch"
+
+
 class AdmissionRefused(Error):
     """The schedulability test does not pass with this task; the message says why and what would."""
 
@@ -173,6 +179,7 @@ _BY_CODE: dict[str, type[Error]] = {
     for cls in (
         InvalidArgument,
         DuplicateName,
+        WeightsMismatch,
         AdmissionRefused,
         OutOfMemory,
         ModelTooLarge,

@@ -13,13 +13,22 @@ from torch import nn
 from rtswap import runtime
 from rtswap.admission import Late, OnRefusal, Timing, open_native, open_options
 from rtswap.arena import Arena, plan
-from rtswap.collect import Kinds, collect_modules, collect_tensor, kind_named, warn_unseen
+from rtswap.collect import (
+    Collected,
+    Kinds,
+    collect_modules,
+    collect_tensor,
+    kind_named,
+    warn_unseen,
+)
 from rtswap.errors import AdmissionRefused, InvalidArgument
 from rtswap.jobs import quietly
 from rtswap.measure import worst_execution_ns
 from rtswap.residency import task_of
+from rtswap.safetensors import Weights
 from rtswap.tasks import Task
 from rtswap.units import limit_ns
+from rtswap.weights import Source, match
 
 log = logging.getLogger("rtswap")
 
@@ -33,6 +42,7 @@ def register(
     deadline_ms: float | None = None,
     wcet_ms: float | None = None,
     example_inputs: tuple[Any, ...] | None = None,
+    weights: Weights | None = None,
     resident: bool = False,
     late: Late = "drop",
     on_refusal: OnRefusal = "raise",
@@ -53,6 +63,10 @@ def register(
     wcet_ms, example_inputs:
         Cost of one job alone on the device: declared, or measured by running the (first) module on
         these inputs five times; then the worst time seen, times 1.2, counts (``task.promise``).
+    weights:
+        The module's state_dict in safetensors: a file, a list of files, an index file of shards, or
+        a folder with one of these. The bytes go straight into the host image, so the module may be
+        on the meta device and nothing needs its memory twice.
     resident:
         Never swapped out once it is in.
     late:
@@ -76,12 +90,14 @@ def register(
     name = _name(state, modules, name)
     options = open_options(name, timing, late, on_refusal, resident=resident)
     collected = collect_modules(modules, kinds)
+    sources = _sources(modules, collected, weights)
     index, torch_device = state.find_device(device)
-    tensors = plan(collected, torch_device, f"task '{name}'")  # refuses before anything is made
+    # Refuses before anything is made.
+    tensors = plan(collected, torch_device, f"task '{name}'", meta_allowed=weights is not None)
 
     arena = Arena(state.session, index, torch_device, f"task '{name}'", verify=state.verify)
     try:
-        arena.prepare(tensors, timeout)
+        arena.prepare(tensors, timeout, sources)
         native = open_native(state, arena, options, timeout)
     except BaseException:
         quietly(lambda: state.session.close_arena(arena.id), "closing the memory of a refused task")
@@ -167,6 +183,19 @@ def _modules(module: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
     if not modules:
         raise InvalidArgument("register() needs at least one module.")
     return modules
+
+
+def _sources(
+    modules: list[nn.Module], collected: Collected, weights: Weights | None
+) -> list[Source]:
+    if weights is None:
+        return []
+    if len(modules) > 1:
+        raise InvalidArgument(
+            "weights= is about one module: the files have the names of its state_dict(). Put "
+            "several into one, e.g. nn.ModuleDict."
+        )
+    return match(modules[0], collected, weights)
 
 
 def _name(state: runtime.Runtime, modules: list[nn.Module], name: str | None) -> str:

@@ -33,15 +33,16 @@ void bind_tensors(py::module_& module) {
   const auto kind_of = [](int kind) { return static_cast<Kind>(kind); };
   py::class_<TensorSet>(module, "TensorSet")
       .def(py::init([kind_of](const std::vector<Entry>& entries, const at::Device& device,
-                              std::string owner) {
+                              std::string owner, bool meta_allowed) {
              std::vector<NamedTensor> tensors;
              tensors.reserve(entries.size());
              for (const auto& [name, tensor, kind] : entries) {
                tensors.push_back({name, tensor, kind_of(kind)});
              }
-             return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner));
+             return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner),
+                                                meta_allowed);
            }),
-           py::arg("tensors"), py::arg("device"), py::arg("owner"))
+           py::arg("tensors"), py::arg("device"), py::arg("owner"), py::arg("meta_allowed") = false)
       .def(
           "bytes", [kind_of](const TensorSet& set, int kind) { return set.bytes(kind_of(kind)); },
           py::arg("kind"))
@@ -53,6 +54,15 @@ void bind_tensors(py::module_& module) {
             set.fill(kind_of(kind), segment);
           },
           py::arg("kind"), py::arg("segment"))
+      .def(
+          "image_of",
+          [](const TensorSet& set, const at::Tensor& tensor) -> py::object {
+            const std::span<std::byte> bytes = set.image_of(tensor);
+            if (bytes.empty()) return py::none();
+            return py::memoryview::from_memory(bytes.data(),
+                                               static_cast<py::ssize_t>(bytes.size()));
+          },
+          py::arg("tensor"))
       .def(
           "commit",
           [](TensorSet& set, const SessionObject* session) {

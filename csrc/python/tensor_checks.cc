@@ -20,12 +20,12 @@ std::string type_name(const at::Tensor& tensor) {
 
 }  // namespace
 
-void check_type(const NamedTensor& entry, c10::Device device) {
+void check_type(const NamedTensor& entry, c10::Device device, bool meta_allowed) {
   const at::Tensor& tensor = entry.tensor;
-  if (tensor.is_meta()) {
+  if (tensor.is_meta() && !meta_allowed) {
     refuse(ErrorCode::unsupported, entry.name,
-           "it is on the meta device and has no bytes. Give it memory first (module.to_empty and "
-           "load its weights).");
+           "it is on the meta device and has no bytes. Say where they are (weights= of "
+           "safetensors files), or give it memory first (module.to_empty and load its weights).");
   }
   if (tensor.is_nested()) {
     refuse(ErrorCode::unsupported, entry.name,
@@ -50,7 +50,7 @@ void check_type(const NamedTensor& entry, c10::Device device) {
     refuse(ErrorCode::unsupported, entry.name, "its type has no storage of its own.");
   }
   const bool here = tensor.device() == device;
-  if (!here && !tensor.device().is_cpu()) {
+  if (!here && !tensor.device().is_cpu() && !tensor.is_meta()) {
     refuse(ErrorCode::invalid_argument, entry.name,
            "it is on " + tensor.device().str() + ", the task computes on " + device.str() +
                ". Move it there or to the CPU first.");

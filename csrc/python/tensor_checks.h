@@ -17,9 +17,9 @@ struct NamedTensor {
   engine::Kind kind = engine::Kind::read_only;
 };
 
-// Type and place. `unsupported` (meta, sparse, quantised, opaque, lazy views), `invalid_argument`
-// (neither on the CPU nor on `device`), as Python exceptions.
-void check_type(const NamedTensor& entry, c10::Device device);
+// Type and place. `unsupported` (meta unless `meta_allowed`, sparse, quantised, opaque, lazy
+// views), `invalid_argument` (neither on the CPU nor on `device`), as Python exceptions.
+void check_type(const NamedTensor& entry, c10::Device device, bool meta_allowed);
 
 // `unsupported` (no memory), `invalid_argument` (memory that torch does not own, or that lies in an
 // arena already), as Python exceptions. REQUIRES: check_type passed and numel > 0.

@@ -73,8 +73,12 @@ bool is_absent(const PyObject* value) { return value == nullptr || value == Py_N
 
 }  // namespace
 
-TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner)
-    : tensors_(std::move(tensors)), device_(device), owner_(std::move(owner)) {
+TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner,
+                     bool meta_allowed)
+    : tensors_(std::move(tensors)),
+      device_(device),
+      owner_(std::move(owner)),
+      meta_allowed_(meta_allowed) {
   for (size_t index = 0; index < tensors_.size(); ++index) add(index);
   choose_parts();
   pack();
@@ -82,9 +86,9 @@ TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::
 
 void TensorSet::add(size_t index) {
   const NamedTensor& entry = tensors_[index];
-  check_type(entry, device_);
+  check_type(entry, device_, meta_allowed_);
   if (entry.tensor.numel() == 0) return;
-  check_memory(entry);
+  if (!entry.tensor.is_meta()) check_memory(entry);
   const c10::Storage& storage = entry.tensor.storage();
   const auto [found, is_new] =
       by_storage_.try_emplace(storage.unsafeGetStorageImpl(), extents_.size());
@@ -126,10 +130,15 @@ void TensorSet::pack() {
 
 uint64_t TensorSet::bytes(Kind kind) const { return bytes_[kind_index(kind)]; }
 
+// Another device cannot be entered by a new pointer (dispatch keys), nor can a part of a storage.
+bool TensorSet::stays(const Extent& extent) const {
+  return extent.origin == device_ && !extent.partial && !extent.empty;
+}
+
 std::vector<std::string> TensorSet::left_behind() const {
   std::vector<std::string> names;
   for (const Extent& extent : extents_) {
-    if (extent.origin == device_ && !extent.partial) continue;
+    if (stays(extent)) continue;
     std::vector<const c10::TensorImpl*> known;
     for (const size_t member : extent.members) {
       known.push_back(tensors_[member].tensor.unsafeGetTensorImpl());
@@ -153,17 +162,28 @@ void TensorSet::fill(Kind kind, const engine::Segment& segment) {
     extent.address = reinterpret_cast<void*>(segment.address + extent.offset_bytes);
     if (segment.host == nullptr) continue;  // scratch
     extent.host = segment.host + extent.offset_bytes;
+    if (extent.empty) continue;
     auto* from = static_cast<std::byte*>(address_of(*extent.source.unsafeGetStorageImpl()));
     copy_bytes(extent.host, c10::Device(c10::kCPU), from + extent.begin_bytes, extent.origin,
                extent.bytes);
   }
 }
 
+std::span<std::byte> TensorSet::image_of(const at::Tensor& tensor) const {
+  if (tensor.numel() == 0) return {};
+  const auto found = by_storage_.find(tensor.storage().unsafeGetStorageImpl());
+  RTSWAP_CHECK(found != by_storage_.end() && tensor.is_contiguous() && !committed_, owner_);
+  const Extent& extent = extents_[found->second];
+  if (extent.host == nullptr) return {};
+  const auto [begin, end] = reach(tensor);
+  return {extent.host + (begin - extent.begin_bytes), end - begin};
+}
+
 void TensorSet::commit(std::shared_ptr<void> arena) {
   RTSWAP_CHECK(!committed_, owner_);
   for (Extent& extent : extents_) {
     RTSWAP_CHECK(extent.address != nullptr, owner_);
-    if (extent.origin == device_ && !extent.partial) {
+    if (stays(extent)) {
       move_in_place(extent, arena);
     } else {
       move_to_new_storage(extent, arena);
@@ -181,8 +201,7 @@ void TensorSet::move_in_place(Extent& extent, std::shared_ptr<void> arena) {
   extent.source = {};
 }
 
-// Another device (a CPU tensor cannot become a CUDA tensor by its pointer: dispatch keys) or a part
-// of a large storage: the tensors of the set get a storage of their own; identity is kept.
+// The tensors of the set get a storage of their own; identity is kept.
 void TensorSet::move_to_new_storage(Extent& extent, std::shared_ptr<void> arena) {
   extent.home = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
       c10::StorageImpl::use_byte_size_t(), extent.bytes,
@@ -197,7 +216,13 @@ void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage, in
     at::Tensor& tensor = tensors_[member].tensor;
     const int64_t offset =
         tensor.storage_offset() + shift_bytes / static_cast<int64_t>(tensor.itemsize());
-    tensor.set_data(over(storage, tensor, offset));
+    const at::Tensor moved = over(storage, tensor, offset);
+    if (tensor.is_meta()) {
+      // What set_data does, without its rule that a meta tensor stays one.
+      tensor.unsafeGetTensorImpl()->shallow_copy_from(moved.getIntrusivePtr());
+    } else {
+      tensor.set_data(moved);
+    }
   }
 }
 

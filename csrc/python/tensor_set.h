@@ -1,7 +1,8 @@
 // The tensors of one registration, moved as a set: grouped by the storage they share, packed into
 // segments of an arena, closed between jobs, and given ordinary memory again at the end.
 //
-//   plan (constructor) -> place + fill per kind -> commit -> open/close ... -> release
+//   plan (constructor) -> place + fill per kind (-> image_of) -> commit -> open/close ... ->
+//   release
 //
 // Nothing of the model changes before commit, so that a refused registration leaves it as it was.
 //
@@ -14,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -34,9 +36,11 @@ struct Watch {
 
 class TensorSet {
  public:
-  // `device`: where jobs compute; `owner` names the task in messages. Errors (as Python
-  // exceptions): those of tensor_checks.h.
-  TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner);
+  // `device`: where jobs compute; `owner` names the task in messages. `meta_allowed`: tensors of
+  // the meta device are taken as well; the caller writes their bytes to image_of(). Errors (as
+  // Python exceptions): those of tensor_checks.h.
+  TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner,
+            bool meta_allowed);
   TensorSet(const TensorSet&) = delete;
   TensorSet& operator=(const TensorSet&) = delete;
 
@@ -47,9 +51,12 @@ class TensorSet {
   // to another device leaves behind.
   std::vector<std::string> left_behind() const;
 
-  // Gives the storages of this kind their addresses and copies their bytes into the host image.
-  // REQUIRES: segment.bytes >= bytes(kind).
+  // Gives the storages of this kind their addresses and copies their bytes, where they have some,
+  // into the host image. REQUIRES: segment.bytes >= bytes(kind).
   void fill(engine::Kind kind, const engine::Segment& segment);
+  // Where the bytes of a tensor of this set lie in the host image; empty for scratch and for
+  // tensors without elements. REQUIRES: contiguous, filled, not committed.
+  std::span<std::byte> image_of(const at::Tensor& tensor) const;
 
   // Moves the tensors. `arena` (may be null) is kept alive by every storage that points into it.
   // REQUIRES: fill for each kind with bytes. Storages are open afterwards.
@@ -103,14 +110,20 @@ class TensorSet {
     c10::Device origin;
     int64_t version = 0;   // sum over the members, as of note_versions
     bool partial = false;  // other parts of `source` stay where they are
+    bool empty = false;    // `source` is of the meta device: no bytes
     bool resizable = false;
 
-    explicit Extent(c10::Storage storage) : source(std::move(storage)), origin(source.device()) {}
+    // What was on the meta device becomes a CPU tensor at the end.
+    explicit Extent(c10::Storage storage)
+        : source(std::move(storage)),
+          origin(source.device().is_meta() ? c10::Device(c10::kCPU) : source.device()),
+          empty(source.device().is_meta()) {}
   };
 
   void add(size_t index);
   int64_t version(const Extent& extent) const;  // < 0: unknown
   bool written(const Extent& extent) const;     // as far as version counters tell
+  bool stays(const Extent& extent) const;       // keeps its StorageImpl, with another pointer
   void choose_parts();
   void pack();
   void move_in_place(Extent& extent, std::shared_ptr<void> arena);
@@ -126,6 +139,7 @@ class TensorSet {
   std::vector<std::pair<pybind11::dict, size_t>> tables_;  // with their sizes
   c10::Device device_;
   std::string owner_;
+  bool meta_allowed_;
   uint64_t bytes_[3] = {0, 0, 0};  // by Kind
   bool committed_ = false;
 };

@@ -14,10 +14,10 @@ class Rival:
 
     def __init__(self) -> None:
         self._model = nn.Linear(1024, 3072, bias=False)
-        self._task = rtswap.register(self._model, name="rival")
+        self.task = rtswap.register(self._model, name="rival")
 
     def evict(self, *tasks: rtswap.Task) -> None:
-        with self._task.job():
+        with self.task.job():
             pass
         for task in tasks:
             assert task.stats().resident_bytes == 0
