@@ -10,10 +10,11 @@ import rtswap
 
 
 class Rival:
-    """A task that needs a whole device of 12 MiB, so that all others must leave."""
+    """A task that needs the whole device, so that all others must leave."""
 
     def __init__(self) -> None:
-        self._model = nn.Linear(1024, 3072, bias=False)
+        rows = rtswap.info().budget_bytes // 4096
+        self._model = nn.Linear(1024, rows, bias=False)
         self.task = rtswap.register(self._model, name="rival")
 
     def evict(self, *tasks: rtswap.Task) -> None:
