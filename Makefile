@@ -9,7 +9,7 @@ VENV ?= .venv
 BUILD ?= build
 export PYTHON VENV BUILD
 
-.PHONY: help setup build demo test lint tidy asan tsan bench clean
+.PHONY: help setup build demo test lint tidy asan tsan bench bench-schedulability clean
 
 help:
 	@echo "make demo    four models on a device too small for them: naive swapping, then rtswap"
@@ -20,6 +20,8 @@ help:
 	@echo "make asan    C++ tests with the address and undefined behaviour sanitizers"
 	@echo "make tsan    C++ tests with the thread sanitizer"
 	@echo "make bench   C++ benchmarks"
+	@echo "make bench-schedulability    how many task sets can be promised (docs/schedulability.md);"
+	@echo "             minutes; SCHEDULABILITY='--sets 1000' for narrower intervals"
 	@echo "make clean   removes $(BUILD)*/ and what was built into rtswap/; keeps $(VENV)"
 
 setup:
@@ -51,6 +53,9 @@ tsan:
 bench:
 	@scripts/setup.sh test
 	@scripts/bench.sh
+
+bench-schedulability: build
+	@$(VENV)/bin/python -m bench.schedulability $(SCHEDULABILITY)
 
 clean:
 	rm -rf build build-*/ dist *.egg-info rtswap/bin

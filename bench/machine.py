@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def _driver_version() -> str:
 def describe_machine() -> dict[str, Any]:
     """Facts that a figure needs beside it."""
     facts: dict[str, Any] = {
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
         "cores": os.cpu_count(),
         "kernel": platform.release(),

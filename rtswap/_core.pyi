@@ -8,6 +8,7 @@ import torch
 version: str
 torch_version: str
 cuda_chunk_cost_ns: int
+daemon_round_trip_ns: int
 
 def monotonic_now_ns() -> int: ...
 def realtime_now_ns() -> int: ...

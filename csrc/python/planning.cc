@@ -1,5 +1,6 @@
 #include "csrc/python/planning.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,16 @@ policy::AdmissionInput input_of(const py::dict& config) {
   policy::AdmissionInput input;
   input.link.chunk_cost_ns = policy::kCudaChunkCost_ns;
   input.link.overhead_ns = policy::kDaemonRoundTrip_ns;
+  std::optional<uint32_t> prefetch_chunks;  // for disciplines that prefetch nothing
   Fields(config)
       .take("chunk_bytes", input.link.chunk_bytes)
       .take("chunk_count", input.bank_chunks)
       .take("bytes_per_s", input.link.restore_bytes_per_s)
       .take("chunk_cost_ns", input.link.chunk_cost_ns)
+      .take("prefetch_chunks", prefetch_chunks)
       .expect_none_left("plan(): a configuration");
-  input.link.prefetch_chunks = policy::quantum_chunks(input.link.chunk_bytes);
+  input.link.prefetch_chunks =
+      prefetch_chunks.value_or(policy::quantum_chunks(input.link.chunk_bytes));
   return input;
 }
 
@@ -111,6 +115,7 @@ py::dict plan(const py::dict& config, const py::list& task_values) {
 
 void bind_planning(py::module_& module) {
   module.attr("cuda_chunk_cost_ns") = policy::kCudaChunkCost_ns;
+  module.attr("daemon_round_trip_ns") = policy::kDaemonRoundTrip_ns;
   module.def("plan", &plan, py::arg("config"), py::arg("tasks"));
   module.def("default_chunk_bytes", &bank::default_chunk_bytes, py::arg("budget_bytes"));
 }

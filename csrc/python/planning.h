@@ -5,8 +5,8 @@
 
 namespace rtswap::python {
 
-// Adds plan(config, tasks), default_chunk_bytes(budget_bytes) and cuda_chunk_cost_ns to the
-// extension.
+// Adds plan(config, tasks), default_chunk_bytes(budget_bytes), cuda_chunk_cost_ns and
+// daemon_round_trip_ns to the extension.
 void bind_planning(pybind11::module_& module);
 
 }  // namespace rtswap::python
