@@ -44,7 +44,7 @@ Status Core::open() {
   return {};
 }
 
-Status Core::greet(std::shared_ptr<protocol::Link> link, protocol::Hello hello) {
+Status Core::greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello) {
   std::unique_lock lock(mutex_);
   if (phase_ == Phase::ended) return fail(reason_);
   phase_ = Phase::connecting;

@@ -148,7 +148,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   static Result<Verdict> refusal_as_error(Result<Verdict> answer);
 
   // Takes `link` into use, says Hello and waits for the answer. Takes the mutex; blocks.
-  Status greet(std::shared_ptr<protocol::Link> link, protocol::Hello hello);
+  Status greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello);
   // Takes the mutex; blocks.
   Status prepare_device(uint32_t device);
   void reconnect_until_ended();

@@ -38,7 +38,7 @@ Status Device::complete(std::span<const driver::StreamHandle> streams,
                         const std::function<void(int64_t)>& completed) {
   constexpr std::array kDefaultStream{driver::StreamHandle{0}};
   return thread_.run([&] {
-    const Status status =
+    Status status =
         wait_for(streams.empty() ? std::span<const driver::StreamHandle>(kDefaultStream) : streams);
     completed(monotonic_now_ns());
     return status;

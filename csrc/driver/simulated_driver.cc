@@ -26,7 +26,7 @@ tl::unexpected<Error> refuse(const std::string& call, Error error) {
 
 class SimulatedDriver final : public Driver {
  public:
-  SimulatedDriver(SimulatedOptions options, std::shared_ptr<SimulatedLink> link)
+  SimulatedDriver(const SimulatedOptions& options, std::shared_ptr<SimulatedLink> link)
       : info_{.uuid = "SIM-" + options.name,
               .name = "simulated device",
               .total_bytes = options.total_bytes,
@@ -325,7 +325,7 @@ Result<std::unique_ptr<Driver>> make_simulated_driver(SimulatedOptions options,
                                                  " bytes of memory");
   }
   RTSWAP_CHECK(link != nullptr, "a simulated device needs a link");
-  return std::make_unique<SimulatedDriver>(std::move(options), std::move(link));
+  return std::make_unique<SimulatedDriver>(options, std::move(link));
 }
 
 }  // namespace rtswap::driver

@@ -189,7 +189,7 @@ Status Engine::Impl::close_arena(ArenaId id) {
     arena->close_running = true;
     arena->changed.wait(lock, [&] { return arena->order.idle(); });
   }
-  const Status status = tear_down(*arena);
+  Status status = tear_down(*arena);
   if (!status) {
     const std::lock_guard lock(arena->mutex);
     arena->close_running = false;

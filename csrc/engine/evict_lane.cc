@@ -84,7 +84,7 @@ Status EvictLane::copy_out(const std::vector<Run>& runs) {
     RTSWAP_TRY(driver_.copy_to_host(run.host, run.address, run.copy_bytes, stream));
   }
   RTSWAP_ASSIGN(const driver::EventHandle event, streams_.evict.record());
-  const Status completed = driver_.synchronize_event(event);
+  Status completed = driver_.synchronize_event(event);
   streams_.evict.give_back(event);
   return completed;
 }

@@ -207,6 +207,7 @@ class Test {
       if (range.from_ns < task.deadline_ns) continue;
       if (worst == nullptr || range.excess_ns > worst->excess_ns) worst = &range;
     }
+    RTSWAP_CHECK(worst != nullptr, "the test did not look as far as a deadline");
     result.response_ns.push_back(task.deadline_ns + worst->excess_ns);
     Limit limit{worst->at_ns, {}, blocking(worst->at_ns)};
     for (size_t i = 0; i < tasks_.size(); ++i) {

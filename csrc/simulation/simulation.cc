@@ -34,7 +34,7 @@ arbiter::Config arbiter_config(const SimConfig& config) {
 class Simulation {
  public:
   Simulation(const SimConfig& config, const std::vector<SimTask>& tasks)
-      : world_(config, [this](arbiter::Event event) { step(event); }),
+      : world_(config, [this](const arbiter::Event& event) { step(event); }),
         arbiter_(arbiter_config(config)) {
     int64_t pid = 1000;
     for (const SimTask& task : tasks) {
