@@ -32,10 +32,7 @@ class Exchange final : public rpc::ChunkExchange {
 
   Result<bool> wants(const rpc::ChunkOffer& offer) override {
     const size_t index = banks_.find(offer.device_uuid);
-    if (index == banks_.device_count()) {
-      return fail(ErrorCode::unknown_device,
-                  "this rtswapd does not manage device " + offer.device_uuid);
-    }
+    if (index == banks_.device_count()) return false;  // not managed any more
     if (banks_.has_bank(index) || wanted_bank_(index) != offer.bank_id) return false;
     const PlannedDevice& device = banks_.device(index);
     if (offer.chunk_bytes != device.chunk_bytes || offer.chunk_count != device.chunk_count) {

@@ -1,6 +1,7 @@
 #include "daemon/recovery.h"
 
 #include <algorithm>
+#include <map>
 
 namespace rtswap::daemon {
 namespace {
@@ -40,6 +41,26 @@ std::string names_of(const std::vector<SavedClient>& clients) {
   return names;
 }
 
+std::vector<std::string> forget_unmanaged(const std::vector<PlannedDevice>& devices,
+                                          std::vector<Survivor>& survivors) {
+  std::map<std::string, std::vector<SavedClient>> holders;
+  for (Survivor& survivor : survivors) {
+    std::erase_if(survivor.client.devices, [&](const std::string& uuid) {
+      const bool managed = std::any_of(
+          devices.begin(), devices.end(),
+          [&](const PlannedDevice& device) { return device.driver->info().uuid == uuid; });
+      if (!managed) holders[uuid].push_back(survivor.client);
+      return !managed;
+    });
+  }
+  std::vector<std::string> lines;
+  for (const auto& [uuid, clients] : holders) {
+    lines.push_back(uuid + " is not managed any more; its memory stays with " + names_of(clients) +
+                    " until they end, and their tasks there are over");
+  }
+  return lines;
+}
+
 Status plan_recovery(const Config& config, const SavedState& state,
                      const std::vector<SavedClient>& survivors,
                      std::vector<PlannedDevice>& devices) {
@@ -47,15 +68,13 @@ Status plan_recovery(const Config& config, const SavedState& state,
     return fail(held(survivors, "the budget is " + budget_text(*config.budget) + " now and was " +
                                     (state.budget.empty() ? "the default" : state.budget)));
   }
-  if (devices.size() != state.devices.size()) {
-    return fail(held(survivors, "there are " + std::to_string(devices.size()) +
-                                    " devices now and were " +
-                                    std::to_string(state.devices.size())));
-  }
   for (PlannedDevice& device : devices) {
     const driver::DeviceInfo& info = device.driver->info();
     const SavedDevice* saved = find_device(state, info.uuid);
-    if (saved == nullptr) return fail(held(survivors, "device " + info.uuid + " is new"));
+    if (saved == nullptr) {
+      RTSWAP_TRY(size_bank(config, device));
+      continue;
+    }
     const uint64_t saved_bytes = saved->chunk_bytes * saved->chunk_count;
     if (config.chunk_bytes > 0 && config.chunk_bytes != saved->chunk_bytes) {
       return fail(held(survivors, "chunks are to be " + size_text(config.chunk_bytes) +

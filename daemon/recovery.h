@@ -20,8 +20,14 @@ std::vector<Survivor> find_survivors(const SavedState& state);
 // "camera (pid 812), lidar (pid 815)".
 std::string names_of(const std::vector<SavedClient>& clients);
 
-// Gives `devices` the banks of `state`, which survivors hold. `device_in_use` when something else
-// is asked for now: chunks that live cannot be made larger, smaller or fewer.
+// Takes devices that are not managed any more out of what the survivors have; a line for the log
+// on each. Their chunks stay with their holders until these end.
+std::vector<std::string> forget_unmanaged(const std::vector<PlannedDevice>& devices,
+                                          std::vector<Survivor>& survivors);
+
+// Gives `devices` the banks of `state`, which survivors hold, and new ones to those that are not in
+// it. `device_in_use` when something else is asked for now: chunks that live cannot be made larger,
+// smaller or fewer.
 Status plan_recovery(const Config& config, const SavedState& state,
                      const std::vector<SavedClient>& survivors,
                      std::vector<PlannedDevice>& devices);

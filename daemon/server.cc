@@ -68,6 +68,7 @@ Status Server::plan_devices() {
     earlier_.reset();
     for (PlannedDevice& device : devices) RTSWAP_TRY(size_bank(config_, device));
   } else {
+    for (const std::string& line : forget_unmanaged(devices, survivors_)) spdlog::warn("{}", line);
     std::vector<SavedClient> clients;
     for (const Survivor& survivor : survivors_) clients.push_back(survivor.client);
     earlier_->clients = clients;

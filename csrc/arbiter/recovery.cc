@@ -86,11 +86,7 @@ bool Arbiter::State::recover(Session& session, const protocol::Hello& hello) {
     while (index < devices_.size() && devices_[index].config.description.uuid != held.device_uuid) {
       ++index;
     }
-    if (index == devices_.size()) {
-      violate(session, ErrorCode::unknown_device,
-              "device " + held.device_uuid + " is not managed by this arbiter");
-      return false;
-    }
+    if (index == devices_.size()) continue;  // taken out of the configuration, with its memory
     if (session.arenas.count(held.arena) != 0 || held.resident.size() > held.chunks) {
       violate(session, ErrorCode::protocol_violation,
               "arena " + std::to_string(held.arena) + " is reported twice or beyond its size");

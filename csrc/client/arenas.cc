@@ -48,6 +48,7 @@ Result<ArenaRecord*> Core::open_arena_of(engine::ArenaId id) {
   if (const auto error = unusable()) return fail(*error);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr || arena->closing) return no_such_arena(id);
+  if (gone(arena->device)) return fail(gone_error(arena->device));
   return arena;
 }
 
@@ -62,6 +63,7 @@ Status Core::use_device(uint32_t device) {
                                                  ": the arbiter manages " +
                                                  std::to_string(descriptions_.size()));
     }
+    if (gone(device)) return fail(gone_error(device));
     if (devices_[device] != nullptr) return {};
   }
   return prepare_device(device);
@@ -245,7 +247,7 @@ Status Core::close_arena(engine::ArenaId id) {
   const std::lock_guard lock(mutex_);
   const auto found = arenas_.find(id);
   if (found == arenas_.end()) return {};
-  if (found->second.published) send(protocol::CloseArena{id});
+  if (found->second.published && !gone(found->second.device)) send(protocol::CloseArena{id});
   arenas_.erase(found);
   return {};
 }

@@ -180,7 +180,7 @@ void Core::close_everything(std::unique_lock<std::mutex>& lock) {
   changed_.wait(lock, [this] { return !has_running_jobs(); });
   for (const auto& [id, task] : tasks_) {
     task->closed = true;
-    send(protocol::CloseTask{id});
+    if (!gone(task->device)) send(protocol::CloseTask{id});
   }
   tasks_.clear();
   for (auto& [id, arena] : arenas_) arena.closing = true;
@@ -191,7 +191,7 @@ void Core::close_everything(std::unique_lock<std::mutex>& lock) {
     const Status unmapped = device->engine().close_arena(id);
     lock.lock();
     // What could not be unmapped stays this process's until it dies.
-    if (unmapped && arena.published) send(protocol::CloseArena{id});
+    if (unmapped && arena.published && !gone(arena.device)) send(protocol::CloseArena{id});
   }
   arenas_.clear();
   send(protocol::Goodbye{});

@@ -115,6 +115,13 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void settle_resize(ArenaRecord& arena, const Verdict& verdict);
   void forget_landed(ArenaRecord& arena);
 
+  // A device in use that the arbiter has not got any more since it was started again: what this
+  // process had there has ended, for good, and the arbiter knows nothing of it.
+  bool gone(uint32_t device) const;
+  Error gone_error(uint32_t device) const;
+  // Everything there goes back to the host images, so that nothing is lost with the memory.
+  void evict_all(uint32_t device);
+
   // The error of every call when the session is not connected; empty: it is.
   std::optional<Error> unusable() const;
   // To an arbiter that is connected; what is not sent is made up for when the session resumes.

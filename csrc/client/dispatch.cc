@@ -200,7 +200,7 @@ void Core::answer_eviction(engine::ArenaId id, uint32_t resident_chunks,
   if (arena->grants.empty() && arena->revokes_answered == arena->revokes_given) {
     arena->next_position = resident_chunks;
   }
-  answer(protocol::Evicted{id, resident_chunks, written_back_bytes});
+  if (!gone(arena->device)) answer(protocol::Evicted{id, resident_chunks, written_back_bytes});
   make_ready(*arena);
 }
 

@@ -58,7 +58,7 @@ Status Core::offer_banks(protocol::Link& link) {
     devices = devices_;
   }
   for (size_t i = 0; i < devices.size(); ++i) {
-    if (devices[i] == nullptr) continue;
+    if (devices[i] == nullptr) continue;  // of a device that is gone nothing is wanted
     const bank::Bank& bank = devices[i]->bank();
     RTSWAP_TRY(link.offer_chunks(bank.id(), descriptions_[i].uuid, bank.chunk_bytes(),
                                  bank.descriptors()));
@@ -76,7 +76,7 @@ Result<protocol::Hello> Core::describe_holdings() {
     const std::lock_guard lock(mutex_);
     hello.resumed_session = session_;
     for (const auto& [id, arena] : arenas_) {
-      if (arena.published) arenas.emplace_back(id, devices_[arena.device]);
+      if (arena.published && !gone(arena.device)) arenas.emplace_back(id, devices_[arena.device]);
     }
   }
   for (const auto& [id, device] : arenas) {
@@ -98,16 +98,20 @@ Result<protocol::Hello> Core::describe_holdings() {
 }
 
 void Core::match_devices(const protocol::Welcome& message) {
-  for (size_t i = 0; i < descriptions_.size(); ++i) {
+  for (uint32_t i = 0; i < descriptions_.size(); ++i) {
     const protocol::DeviceDescription& ours = descriptions_[i];
     const auto theirs = std::find_if(message.devices.begin(), message.devices.end(),
                                      [&](const auto& device) { return device.uuid == ours.uuid; });
     const bool found = theirs != message.devices.end();
+    if (gone(i)) continue;  // also when it is back: its memory is another
     remote_indices_[i] =
         found ? static_cast<uint32_t>(theirs - message.devices.begin()) : kNoDevice;
     if (devices_[i] == nullptr || (found && theirs->bank_id == ours.bank_id)) continue;
-    // Everything goes back to the host images, so that nothing is lost with the memory.
-    for (auto& [id, arena] : arenas_) devices_[arena.device]->engine().evict(id, 0);
+    if (!found) {
+      evict_all(i);
+      continue;
+    }
+    for (uint32_t device = 0; device < devices_.size(); ++device) evict_all(device);
     end_for_good({ErrorCode::daemon_unavailable,
                   "the arbiter came back with other memory for " + ours.uuid +
                       ", so this session cannot go on: its weights and states are safe in host "
@@ -116,17 +120,35 @@ void Core::match_devices(const protocol::Welcome& message) {
   }
 }
 
+bool Core::gone(uint32_t device) const {
+  return devices_[device] != nullptr && remote_indices_[device] == kNoDevice;
+}
+
+Error Core::gone_error(uint32_t device) const {
+  return {ErrorCode::unknown_device,
+          "the arbiter was started again without " + descriptions_[device].uuid +
+              ": tasks on it cannot run any more, and their weights and states are safe in host "
+              "memory. Close them; their models can be registered on another device"};
+}
+
+void Core::evict_all(uint32_t device) {
+  for (const auto& [id, arena] : arenas_) {
+    if (arena.device == device) devices_[device]->engine().evict(id, 0);
+  }
+}
+
 void Core::reopen(const protocol::Hello& hello) {
   for (uint32_t i = 0; i < devices_.size(); ++i) {
-    if (devices_[i] != nullptr) report_device(i);
+    if (devices_[i] != nullptr && !gone(i)) report_device(i);
   }
   for (const auto& [id, arena] : arenas_) {
-    if (arena.published) send_open_arena(arena);
+    if (arena.published && !gone(arena.device)) send_open_arena(arena);
   }
   for (const protocol::HeldArena& held : hello.held) {
     if (find_arena(held.arena) == nullptr) send(protocol::CloseArena{held.arena});
   }
   for (const auto& [id, task] : tasks_) {
+    if (gone(task->device)) continue;
     send_open_task(*task);
     if (!task->paused) continue;
     ++task->requests;

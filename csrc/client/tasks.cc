@@ -57,6 +57,7 @@ Status Core::check_task(const TaskRecord& task) const {
   if (task.closed) {
     return fail(ErrorCode::closed, "task \"" + task.options.name + "\" was closed");
   }
+  if (gone(task.device)) return fail(gone_error(task.device));
   return {};
 }
 
@@ -137,7 +138,7 @@ Status Core::close_task(const TaskPtr& task) {
     return true;
   });
   // A grant that crosses this message is taken back by the arbiter itself.
-  send(protocol::CloseTask{task->id});
+  if (!gone(task->device)) send(protocol::CloseTask{task->id});
   tasks_.erase(task->id);
   if (ArenaRecord* const arena = find_arena(task->arena);
       arena != nullptr && arena->resize && arena->resize->task == task->id) {

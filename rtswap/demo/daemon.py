@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from typing_extensions import Self
@@ -29,20 +30,22 @@ class Daemon:
 
     def __init__(self, folder: Path, *flags: str) -> None:
         self.socket = str(folder / "rtswapd.sock")
-        self._command = [daemon_binary(), "--socket", self.socket, *flags]
+        self._flags = flags
         self._log = folder / "rtswapd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, limit_s: float = 120.0) -> None:
-        """Returns when it is ready. A daemon that was ended is started again on the same socket."""
+    def start(self, limit_s: float = 120.0, flags: Sequence[str] | None = None) -> None:
+        """Returns when it is ready. A daemon that was ended is started again on the same socket,
+        with other flags if some are given."""
+        if flags is not None:
+            self._flags = tuple(flags)
+        command = [daemon_binary(), "--socket", self.socket, *self._flags]
         with self._log.open("wb") as log:
             try:
-                self._process = subprocess.Popen(
-                    self._command, stdout=log, stderr=subprocess.STDOUT
-                )
+                self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
             except FileNotFoundError:
                 raise DemoError(
-                    f"{self._command[0]} does not exist: build it with `make build`"
+                    f"{command[0]} does not exist: build it with `make build`"
                 ) from None
         try:
             self._wait_until_ready(limit_s)

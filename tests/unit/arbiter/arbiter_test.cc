@@ -231,6 +231,13 @@ TEST_CASE("after a restart nothing is granted until all are back") {
 
   SECTION("the last one is dead") { h.step(RecoveryPeerDied{}); }
   SECTION("the grace is over") { h.pass(config.recovery_grace_ns); }
+  SECTION("the last one has memory of a device that was taken away") {
+    h.step(SessionOpened{3, 103, "user"});
+    hello.resumed_session = 78;
+    hello.held = {{1, 1, "SIM-1", 4, {2, 3}}};
+    h.from(3, hello);
+    CHECK_FALSE(h.last<protocol::Fault>(3));
+  }
   SECTION("the last one claims what another holds") {
     h.step(SessionOpened{3, 103, "user"});
     hello.resumed_session = 78;

@@ -330,6 +330,52 @@ TEST_CASE(
   CHECK(scene.state.host[99] == std::byte{0x17});
 }
 
+TEST_CASE("an arbiter that is back without a device ends the tasks there, and nothing else") {
+  Scene scene;
+  scene.make_resident();
+  const auto job = scene.start();
+  std::memset(reinterpret_cast<void*>(scene.state.address), 0x17, 100);
+  REQUIRE(job->end({}));
+  scene.script->take<protocol::JobDone>();
+  scene.script->allow_connections(false);
+  scene.script->lose_link();
+  {
+    const std::lock_guard lock(scene.script->mutex);
+    scene.script->welcome.devices.clear();
+  }
+  scene.reconnect();
+  CHECK(scene.script->take<protocol::Hello>().held.size() == 1);  // it could not know
+  while (!scene.session->connected()) std::this_thread::yield();
+  const auto expect_gone = [](const auto& result) {
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code == ErrorCode::unknown_device);
+    CHECK_THAT(result.error().message, contains("SIM-script") && contains("safe in host memory"));
+  };
+  expect_gone(scene.task->release(0, true));
+  expect_gone(scene.task->pause());
+  expect_gone(scene.session->open_arena(0, "other"));
+  expect_gone(scene.session->add_segment(scene.arena, engine::Kind::read_only, 1, {}));
+  while (scene.session->arena_stats(scene.arena)->resident_chunks > 0) std::this_thread::yield();
+  CHECK(scene.state.host[99] == std::byte{0x17});
+
+  SECTION("also after the next lost link") {
+    scene.script->lose_link();
+    CHECK(scene.script->take<protocol::Hello>().held.empty());
+    while (!scene.session->connected()) std::this_thread::yield();
+    expect_gone(scene.task->release(0, true));
+  }
+  CHECK(scene.task->close());
+  CHECK(scene.session->close_arena(scene.arena));
+  CHECK(scene.session->close());
+  // The arbiter has heard nothing about what it does not know.
+  CHECK(scene.script->count<protocol::DeviceReport>() == 0);
+  CHECK(scene.script->count<protocol::OpenArena>() == 0);
+  CHECK(scene.script->count<protocol::OpenTask>() == 0);
+  CHECK(scene.script->count<protocol::Evicted>() == 0);
+  CHECK(scene.script->count<protocol::CloseTask>() == 0);
+  CHECK(scene.script->count<protocol::CloseArena>() == 0);
+}
+
 TEST_CASE("a fault of the arbiter ends the session with its words") {
   Scene scene;
   std::shared_ptr<Job> job;

@@ -1,0 +1,224 @@
+"""One daemon with two simulated devices: each has its own bank, its own jobs and its own fate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from models import cnn, recurrent, twin
+from test_process import start
+from torch import Tensor, nn
+
+import rtswap
+from rtswap.demo.daemon import DemoError
+from tests.support.daemon import Daemon
+
+pytestmark = pytest.mark.skipif(
+    not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
+    reason="built without the daemon",
+)
+
+DEVICES = ("SIM-0", "SIM-1")
+ONE = ("--link-bandwidth", "2GB", "--simulate", "14MiB")
+TWO = (*ONE, "--simulate", "14MiB")
+
+
+class Swapped:
+    """A model of 7 to 8 MiB on one device: two do not fit together."""
+
+    def __init__(self, make: Callable[[], tuple[nn.Module, Tensor]], device: str, name: str):
+        self.model, self.x = make()
+        self.model.eval()
+        self.plain = twin(self.model)
+        with torch.no_grad():
+            self.expected = self.model(self.x)
+        self.task = rtswap.register(self.model, name=name, device=device)
+
+    def run(self, count: int = 1) -> None:
+        for _ in range(count):
+            with torch.no_grad(), self.task.job(timeout=60):
+                assert torch.equal(self.model(self.x), self.expected)
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with Daemon(*TWO) as daemon:
+        rtswap.enable(daemon.socket, device="SIM-0", name="test")
+        yield daemon
+        rtswap.disable()
+
+
+def together(*calls: Callable[[], object]) -> None:
+    """Each in a thread of its own; what one of them raises is raised here."""
+    failures: list[BaseException] = []
+
+    def guarded(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        raise failure
+
+
+def on_both() -> list[list[Swapped]]:
+    return [
+        [Swapped(make, device, f"{make.__name__}-{device}") for make in (cnn, recurrent)]
+        for device in DEVICES
+    ]
+
+
+def run_in_turn(models: list[Swapped], rounds: int) -> None:
+    for _ in range(rounds):
+        for model in models:
+            model.run()
+
+
+def test_tasks_of_both_devices_restore_at_the_same_time(daemon):
+    first, second = on_both()
+    together(lambda: run_in_turn(first, 10), lambda: run_in_turn(second, 10))
+    for model in (*first, *second):
+        stats = model.task.stats()
+        # Its rival on the device pushed part of it out each time.
+        assert stats.released == 10
+        assert stats.restored_bytes >= 2 * stats.host_bytes
+    by_device = {device.uuid: device for device in rtswap.stats().devices}
+    assert by_device.keys() == {*DEVICES}
+    assert {task.device for task in rtswap.stats().tasks} == {0, 1}
+
+
+def test_a_job_on_one_device_does_not_hold_up_the_other(daemon):
+    first, second = on_both()
+    with first[0].task.job():
+        assert rtswap.stats().devices[0].running.startswith("cnn-SIM-0@")
+        together(lambda: run_in_turn(second, 3))
+    first[1].run()
+
+
+def test_several_devices_must_be_named(daemon):
+    rtswap.disable()
+    with pytest.raises(rtswap.UnknownDevice, match=r"several.*SIM-0, SIM-1"):
+        rtswap.enable(daemon.socket)
+    info = rtswap.enable(daemon.socket, device="sim-1")
+    assert info.device_uuid == "SIM-1"
+    with pytest.raises(rtswap.UnknownDevice, match="SIM-0, SIM-1"):
+        rtswap.register(cnn()[0], device="SIM-2")
+    default = Swapped(cnn, "sim-0", "moved")
+    default.run()
+    assert rtswap.stats().tasks[0].device == 0
+
+
+HOLDS_BOTH = """
+import sys, threading
+import torch; torch.set_num_threads(1)
+import rtswap
+from models import cnn, recurrent
+rtswap.enable({socket!r}, device="SIM-0")
+tasks = [rtswap.register(cnn()[0], device="SIM-0"), rtswap.register(recurrent()[0], device="SIM-1")]
+inside = threading.Barrier(3)
+def hold(task):
+    with task.job():
+        inside.wait()
+        threading.Event().wait()
+for task in tasks:
+    threading.Thread(target=hold, args=(task,), daemon=True).start()
+inside.wait()
+print("holding", flush=True)
+threading.Event().wait()
+"""
+
+
+def test_a_killed_client_frees_its_chunks_on_both_devices(daemon):
+    first, second = on_both()
+    victim = start(HOLDS_BOTH.format(socket=daemon.socket))
+    try:
+        assert victim.stdout.readline() == "holding\n"
+        running = [device.running for device in rtswap.stats().devices]
+        assert all(f"@{victim.pid}" in holder for holder in running)
+        with pytest.raises(rtswap.Timeout), first[0].task.job(timeout=0):
+            pytest.fail("entered")
+    finally:
+        victim.kill()
+        victim.wait()
+    together(lambda: run_in_turn(first, 2), lambda: run_in_turn(second, 2))
+    assert not any(f"@{victim.pid}" in task.name for task in rtswap.stats().tasks)
+
+
+def run_once_connected(model: Swapped) -> None:
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return model.run()
+        except rtswap.DaemonUnavailable:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+
+
+def test_both_banks_are_taken_over_by_a_restarted_daemon(daemon):
+    first, second = on_both()
+    together(lambda: run_in_turn(first, 1), lambda: run_in_turn(second, 1))
+    daemon.kill()
+    daemon.start()
+    for model in (*first, *second):
+        run_once_connected(model)
+
+
+def test_a_device_is_taken_away_and_the_other_goes_on(daemon):
+    first, second = on_both()
+    buffers = [Swapped(cnn, device, f"state-{device}") for device in DEVICES]
+    for state in buffers:  # bytes that no host image has yet
+        with state.task.job():
+            state.model.layers[1].running_mean.fill_(7)
+    daemon.kill()
+    daemon.start(flags=ONE)
+    for model in first:
+        run_once_connected(model)
+    for gone in (*second, buffers[1]):
+        with pytest.raises(rtswap.UnknownDevice, match=r"SIM-1.*Close"), gone.task.job():
+            pytest.fail("entered")
+    with pytest.raises(rtswap.UnknownDevice, match="SIM-1"):
+        second[0].task.share(name="other")
+    with pytest.raises(rtswap.UnknownDevice, match="SIM-1"):
+        rtswap.register(cnn()[0], name="new", device="SIM-1")
+    second[0].task.close()
+    with torch.no_grad():
+        assert torch.equal(second[0].model(second[0].x), second[0].expected)
+    moved = rtswap.register(second[0].model, name="moved", device="SIM-0")
+    with torch.no_grad(), moved.job():
+        assert torch.equal(second[0].model(second[0].x), second[0].expected)
+    run_in_turn(first, 2)
+    for state in buffers:
+        state.task.close()
+        assert state.model.layers[1].running_mean.eq(7).all()
+    # It comes back with new memory: for new sessions.
+    for _ in range(2):
+        daemon.kill()
+        daemon.start(flags=TWO)
+        for model in first:
+            run_once_connected(model)
+    with pytest.raises(rtswap.UnknownDevice, match="SIM-1"):
+        second[1].run()
+    rtswap.disable()
+    rtswap.enable(daemon.socket, device="SIM-1")
+    Swapped(cnn, "SIM-1", "again").run(2)
+
+
+def test_a_changed_bank_is_still_refused_with_the_names_of_its_holders(daemon):
+    first, _ = on_both()
+    first[0].run()
+    daemon.kill()
+    with pytest.raises(DemoError, match=r"SIM-0.*still held by test \(pid"):
+        daemon.start(flags=("--simulate", "20MiB", "--simulate", "14MiB"))
+    daemon.start(flags=TWO)
+    run_once_connected(first[0])
