@@ -67,9 +67,11 @@ Status apply(const TomlEntry& entry, Task& task) {
     RTSWAP_ASSIGN(task.size_bytes, size_of(entry));
   } else if (entry.key == "mutable") {
     RTSWAP_ASSIGN(task.mutable_bytes, size_of(entry));
-  } else if (entry.key == "model") {
+  } else if (entry.key == "model" || entry.key == "profile") {  // for planning, like the sizes
     if (entry.type != TomlEntry::Type::text || entry.values[0].empty()) {
-      return fail(at(entry.where, "model takes the name of a model that tasks share"));
+      return fail(at(entry.where, entry.key == "model"
+                                      ? "model takes the name of a model that tasks share"
+                                      : "profile takes the name of a file"));
     }
   } else if (entry.key == "resident") {
     if (entry.type != TomlEntry::Type::boolean) {
@@ -85,7 +87,7 @@ Status apply(const TomlEntry& entry, Task& task) {
   } else {
     return fail(at(entry.where, "a task has no setting \"" + entry.key +
                                     "\"; there are: name period_ms rate_hz deadline_ms wcet_ms "
-                                    "resident late size mutable model"));
+                                    "resident late size mutable model profile"));
   }
   return {};
 }

@@ -145,6 +145,30 @@ def simulate(
     raise typer.Exit(0 if report.kept else 1)
 
 
+@app.command()
+def profile(
+    target: Annotated[
+        str, typer.Argument(help="module:factory, called without arguments; also of this folder.")
+    ],
+    input: Annotated[
+        list[str] | None,
+        typer.Option(help="Shape of a positional input: 1x3x640x640, 8x384:int64. Repeat it."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("profile.toml"),
+    passes: Annotated[int, typer.Option(min=1, help="Alone, and as many beside copies.")] = 20,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="A simulated device, even where there is a GPU.")
+    ] = False,
+) -> None:
+    """Measures a model on this machine, for task files and `register(profile=)`."""
+    from rich.console import Console
+
+    from rtswap.profile.command import run
+
+    with _usage_errors():
+        run(target, input or [], output, passes, Console(highlight=False), simulate=simulate)
+
+
 @app.command(name="import-rtswap")
 def import_rtswap(
     configuration: Annotated[Path, typer.Argument(help="RT-Swap's rtswap_cfg.txt.")],

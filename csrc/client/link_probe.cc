@@ -1,110 +1,105 @@
 #include "csrc/client/link_probe.h"
 
 #include <algorithm>
-#include <array>
-#include <cstddef>
-#include <cstdlib>
 #include <functional>
 #include <memory>
-#include <vector>
+#include <utility>
 
 #include "csrc/base/clock.h"
+#include "csrc/client/copy_place.h"
 
 namespace rtswap::client {
 namespace {
 
+// Repeats of what is timed; the first does not count.
 constexpr int kCopies = 5;
+constexpr int kMappings = 20;
+// Queued the other way before each copy that is timed: together they last longer than it does, also
+// where the directions differ in speed.
+constexpr int kOppositeCopies = 2;
 constexpr int64_t kSecond_ns = 1'000'000'000;
-constexpr size_t kPage_bytes = 4096;
 
-// Takes back what was made, in reverse order.
-class Cleanup {
- public:
-  Cleanup() = default;
-  Cleanup(const Cleanup&) = delete;
-  Cleanup& operator=(const Cleanup&) = delete;
-  ~Cleanup() {
-    while (!steps_.empty()) {
-      (void)steps_.back()();  // nobody is there to be told; the figures are known
-      steps_.pop_back();
-    }
-  }
-  void add(std::function<Status()> step) { steps_.push_back(std::move(step)); }
-
- private:
-  std::vector<std::function<Status()>> steps_;
-};
-
-struct FreeDeleter {
-  void operator()(void* memory) const { std::free(memory); }
-};
-
-// The largest chunk of at most `bytes` that the device has room for; `bytes` becomes its size.
-Result<driver::ChunkHandle> largest_chunk(driver::Driver& driver, uint64_t& bytes) {
-  const uint64_t granularity_bytes = driver.info().granularity_bytes;
-  while (true) {
-    bytes = round_up(bytes, granularity_bytes);
-    auto chunk = driver.create_chunk(bytes);
-    const bool smaller_may_fit =
-        !chunk && chunk.error().code == ErrorCode::out_of_memory && bytes > granularity_bytes;
-    if (!smaller_may_fit) return chunk;
-    bytes /= 2;
-  }
-}
-
-// Bytes per second of the slowest of some copies, the first of which does not count.
-Result<uint64_t> slowest(driver::Driver& driver, driver::EventHandle event,
-                         driver::StreamHandle stream, uint64_t bytes,
-                         const std::function<Status()>& copy) {
+// Bytes per second of the slowest of some copies, before each of which `prepare` is called.
+Result<uint64_t> slowest(CopyPlace& place, Direction direction,
+                         const std::function<Status()>& prepare) {
   int64_t longest_ns = 1;
   for (int i = 0; i <= kCopies; ++i) {
+    RTSWAP_TRY(prepare());
     const int64_t start_ns = monotonic_now_ns();
-    RTSWAP_TRY(copy());
-    RTSWAP_TRY(driver.record_event(event, stream));
-    RTSWAP_TRY(driver.synchronize_event(event));
+    RTSWAP_TRY(place.start(direction));
+    RTSWAP_TRY(place.finish());
     if (i > 0) longest_ns = std::max(longest_ns, monotonic_now_ns() - start_ns);
   }
-  return static_cast<uint64_t>(static_cast<double>(bytes) * kSecond_ns /
+  return static_cast<uint64_t>(static_cast<double>(place.bytes()) * kSecond_ns /
                                static_cast<double>(longest_ns));
+}
+
+struct Places {
+  std::unique_ptr<CopyPlace> first;
+  std::unique_ptr<CopyPlace> second;
+};
+
+// Both of `bytes`, or as far as there is room for two.
+Result<Places> two_places(driver::Driver& driver, uint64_t bytes) {
+  Places places;
+  RTSWAP_ASSIGN(places.first, CopyPlace::make(driver, bytes));
+  auto second = CopyPlace::make(driver, places.first->bytes());
+  if (second) {
+    places.second = std::move(*second);
+    return places;
+  }
+  const uint64_t less_bytes = places.first->bytes() / 2;
+  const bool less_may_fit = second.error().code == ErrorCode::out_of_memory &&
+                            less_bytes >= driver.info().granularity_bytes;
+  if (!less_may_fit) return fail(std::move(second).error());
+  places.first.reset();
+  return two_places(driver, less_bytes);
 }
 
 }  // namespace
 
 Result<LinkSpeed> probe_link(driver::Driver& driver, uint64_t bytes) {
-  std::unique_ptr<void, FreeDeleter> host;  // before the clean-up: copies may use it until then
-  Cleanup cleanup;
-  RTSWAP_ASSIGN(const driver::ChunkHandle chunk, largest_chunk(driver, bytes));
-  cleanup.add([&driver, chunk] { return driver.release_chunk(chunk); });
-  RTSWAP_ASSIGN(const driver::Address address, driver.reserve(bytes, "link probe"));
-  cleanup.add([&driver, address, bytes] { return driver.unreserve(address, bytes); });
-  RTSWAP_TRY(driver.map(address, std::array{chunk}, bytes, driver::Access::read_write));
-  cleanup.add([&driver, address, bytes] { return driver.unmap(address, bytes); });
-  host.reset(std::aligned_alloc(kPage_bytes, bytes));
-  if (host == nullptr) {
-    return fail(ErrorCode::host_memory,
-                "no " + std::to_string(bytes) + " bytes of memory to measure the link with");
-  }
-  RTSWAP_TRY(driver.register_host(host.get(), bytes));
-  cleanup.add([&driver, memory = host.get()] { return driver.unregister_host(memory); });
-  RTSWAP_ASSIGN(const driver::StreamHandle stream, driver.create_stream());
-  cleanup.add([&driver, stream] { return driver.destroy_stream(stream); });
-  RTSWAP_ASSIGN(const driver::EventHandle event, driver.create_event());
-  cleanup.add([&driver, event] { return driver.destroy_event(event); });
-  // First of all: a copy that a failure left under way still uses the memory.
-  cleanup.add([&driver, event, stream] {
-    return driver.record_event(event, stream).and_then([&] {
-      return driver.synchronize_event(event);
-    });
-  });
-
+  RTSWAP_ASSIGN(const auto place, CopyPlace::make(driver, bytes));
+  const auto alone = [] { return Status(); };
   LinkSpeed speed;
-  RTSWAP_ASSIGN(speed.restore_bytes_per_s, slowest(driver, event, stream, bytes, [&] {
-                  return driver.copy_to_device(address, host.get(), bytes, stream);
-                }));
-  RTSWAP_ASSIGN(speed.evict_bytes_per_s, slowest(driver, event, stream, bytes, [&] {
-                  return driver.copy_to_host(host.get(), address, bytes, stream);
-                }));
+  RTSWAP_ASSIGN(speed.restore_bytes_per_s, slowest(*place, Direction::to_device, alone));
+  RTSWAP_ASSIGN(speed.evict_bytes_per_s, slowest(*place, Direction::to_host, alone));
   return speed;
+}
+
+Result<LinkSpeed> probe_link_both_ways(driver::Driver& driver, uint64_t bytes) {
+  RTSWAP_ASSIGN(const Places places, two_places(driver, bytes));
+  CopyPlace& place = *places.first;
+  CopyPlace& other = *places.second;
+  const auto against = [&other](Direction direction) {
+    return [&other, direction]() -> Status {
+      for (int i = 0; i < kOppositeCopies; ++i) RTSWAP_TRY(other.start(direction));
+      return {};
+    };
+  };
+  LinkSpeed speed;
+  RTSWAP_ASSIGN(speed.restore_bytes_per_s,
+                slowest(place, Direction::to_device, against(Direction::to_host)));
+  RTSWAP_TRY(other.finish());
+  RTSWAP_ASSIGN(speed.evict_bytes_per_s,
+                slowest(place, Direction::to_host, against(Direction::to_device)));
+  return speed;
+}
+
+Result<ChunkCost> probe_chunk_cost(driver::Driver& driver, uint64_t chunk_bytes) {
+  RTSWAP_ASSIGN(const auto place, CopyPlace::make(driver, chunk_bytes));
+  ChunkCost cost;
+  for (int i = 0; i <= kMappings; ++i) {
+    const int64_t start_ns = monotonic_now_ns();
+    RTSWAP_TRY(place->unmap());
+    const int64_t unmapped_ns = monotonic_now_ns();
+    RTSWAP_TRY(place->map());
+    const int64_t mapped_ns = monotonic_now_ns();
+    if (i == 0) continue;
+    cost.unmap_ns = std::max(cost.unmap_ns, unmapped_ns - start_ns);
+    cost.map_ns = std::max(cost.map_ns, mapped_ns - unmapped_ns);
+  }
+  return cost;
 }
 
 }  // namespace rtswap::client

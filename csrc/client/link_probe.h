@@ -22,4 +22,15 @@ inline constexpr uint64_t kProbe_bytes = uint64_t{64} << 20;
 // REQUIRES: a thread that is attached to the driver; bytes > 0. Blocks for some tens of ms.
 Result<LinkSpeed> probe_link(driver::Driver& driver, uint64_t bytes);
 
+// The same while copies run the other way.
+Result<LinkSpeed> probe_link_both_ways(driver::Driver& driver, uint64_t bytes);
+
+struct ChunkCost {
+  int64_t map_ns = 0;  // access included
+  int64_t unmap_ns = 0;
+};
+
+// The worst of some, each for one chunk of `chunk_bytes`. Errors and requirements as above.
+Result<ChunkCost> probe_chunk_cost(driver::Driver& driver, uint64_t chunk_bytes);
+
 }  // namespace rtswap::client

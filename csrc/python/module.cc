@@ -4,6 +4,7 @@
 #include <pybind11/pybind11.h>
 
 #include "csrc/base/clock.h"
+#include "csrc/python/device_meter.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/planning.h"
 #include "csrc/python/session_object.h"
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, module) {
   rtswap::python::bind_region(module);
   rtswap::python::bind_simulation(module);
   rtswap::python::bind_planning(module);
+  rtswap::python::bind_device_meter(module);
   module.def("monotonic_now_ns", &rtswap::monotonic_now_ns);
   module.def("realtime_now_ns", &rtswap::realtime_now_ns);
   // torch opens this file again by path for its allocator hooks; a copy of it elsewhere would be a

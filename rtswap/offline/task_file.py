@@ -9,11 +9,12 @@ from typing import Any
 
 from rtswap.errors import InvalidArgument
 from rtswap.offline.toml_lines import Entry, Table, read_tables
+from rtswap.profile.file import Profile, read_profile
 from rtswap.units import parse_bytes
 
 LONGEST_MS = 1e9  # some eleven days: more is a mistake of units
 SIZE = re.compile("[0-9]+([.][0-9]+)? *(B|[KMGT]iB|[kKMGT]B)?")  # as rtswapd reads them
-KEYS = "name period_ms rate_hz deadline_ms wcet_ms resident late size mutable model"
+KEYS = "name period_ms rate_hz deadline_ms wcet_ms resident late size mutable model profile"
 
 
 @dataclass
@@ -30,6 +31,7 @@ class TaskSpec:
     size_bytes: int = 0
     mutable_bytes: int = 0
     model: str = ""  # whose memory; the task's name if it has a model of its own
+    profile: Profile | None = None  # where memory and cost come from, if from a measurement
 
     def chunks(self, chunk_bytes: int) -> int:
         """Each kind of memory has chunks of its own."""
@@ -44,7 +46,7 @@ def read_task_file(path: Path) -> list[TaskSpec]:
     """What can be planned. ``InvalidArgument`` names file and line."""
     specs: list[TaskSpec] = []
     for table in read_tables(path, "task"):
-        spec = _spec_of(table)
+        spec = _spec_of(table, path.parent)
         if any(other.name == spec.name for other in specs):
             raise InvalidArgument(f'{spec.where}: task "{spec.name}" is described twice.')
         specs.append(spec)
@@ -56,12 +58,16 @@ def read_task_file(path: Path) -> list[TaskSpec]:
     return specs
 
 
-def _spec_of(table: Table) -> TaskSpec:
+def _spec_of(table: Table, folder: Path) -> TaskSpec:
     spec = TaskSpec(table.where)
     for entry in table.entries:
-        _apply(entry, spec)
+        if entry.key == "profile":
+            spec.profile = read_profile(folder / _text(entry))
+        else:
+            _apply(entry, spec)
     if not spec.name:
         raise InvalidArgument(f"{table.where}: this task has no name.")
+    _apply_profile(spec)
     spec.model = spec.model or spec.name
     if spec.period_ns and spec.deadline_ns > spec.period_ns:
         raise InvalidArgument(
@@ -101,6 +107,19 @@ def _apply(entry: Entry, spec: TaskSpec) -> None:
             raise InvalidArgument(
                 f'{entry.where}: a task has no setting "{entry.key}"; there are: {KEYS}.'
             )
+
+
+def _apply_profile(spec: TaskSpec) -> None:
+    if spec.profile is None:
+        return
+    if spec.size_bytes or spec.mutable_bytes or spec.wcet_ns:
+        raise InvalidArgument(
+            f'{spec.where}: the profile of "{spec.name}" says what it costs and how large it is: '
+            "leave out wcet_ms, size and mutable, or the profile."
+        )
+    spec.size_bytes = spec.profile.size_bytes
+    spec.mutable_bytes = spec.profile.mutable_bytes
+    spec.wcet_ns = spec.profile.wcet_ns
 
 
 def _text(entry: Entry) -> str:
@@ -165,14 +184,14 @@ def _check_plannable(spec: TaskSpec) -> None:
     if not spec.size_bytes:
         raise InvalidArgument(
             f'{spec.where}: "{spec.name}" has no size; planning needs it. Write size = "900MiB": '
-            "all memory of its model."
+            'all memory of its model; or profile = "FILE" of `rtswap profile`.'
         )
     if spec.mutable_bytes > spec.size_bytes:
         raise InvalidArgument(f'{spec.where}: "{spec.name}" has more mutable memory than memory.')
     if spec.period_ns and not spec.wcet_ns:
         raise InvalidArgument(
             f'{spec.where}: "{spec.name}" has a period and no wcet_ms; planning needs what a job '
-            "costs. rtswap.register(..., example_inputs=...) measures it."
+            "costs. `rtswap profile` measures it."
         )
     if spec.period_ns and spec.wcet_ns > spec.deadline_ns:
         raise InvalidArgument(

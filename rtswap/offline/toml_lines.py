@@ -1,7 +1,7 @@
-"""The part of TOML that a task file needs, with the line of every key.
+"""The part of TOML that task files and profiles need, with the line of every key.
 
 `[[task]]` tables of texts, numbers and booleans. Python 3.10 has no TOML reader, and later ones do
-not tell lines. Everything read here means the same to rtswapd, which reads the same file.
+not tell lines. Everything read here means the same to rtswapd, which reads the same task file.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Entry:
 
 @dataclass
 class Table:
+    name: str
     where: str
     entries: list[Entry] = field(default_factory=list)
 
@@ -61,8 +62,12 @@ def _converted(text: str, where: str) -> Value:
     return float(plain) if re.search("[.eE]", plain) else int(plain)
 
 
-def read_tables(path: Path, name: str) -> list[Table]:
-    """The tables `[[name]]` of a file that has nothing else. ``InvalidArgument`` names the line."""
+def read_tables(path: Path, *names: str) -> list[Table]:
+    """The tables `[[name]]`, for some names, of a file that has nothing else, in their order.
+
+    ``InvalidArgument`` names the line.
+    """
+    known = " or ".join(f"[[{name}]]" for name in names)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -74,16 +79,16 @@ def read_tables(path: Path, name: str) -> list[Table]:
         if not text or text.startswith("#"):
             continue
         if header := _HEADER.fullmatch(text):
-            if header[1] != "[[" or header[2] != name or "]]" not in text:
-                raise InvalidArgument(f"{where}: write [[{name}]] for each {name}, not {text}.")
-            tables.append(Table(where))
+            if header[1] != "[[" or header[2] not in names or "]]" not in text:
+                raise InvalidArgument(f"{where}: write {known}, not {text}.")
+            tables.append(Table(header[2], where))
             continue
         pair = _PAIR.fullmatch(text)
         if pair is None:
-            raise InvalidArgument(f"{where}: {text!r} is neither [[{name}]] nor KEY = VALUE.")
+            raise InvalidArgument(f"{where}: {text!r} is neither {known} nor KEY = VALUE.")
         key = pair[1].strip("\"'")
         if not tables:
-            raise InvalidArgument(f'{where}: "{key}" belongs into a [[{name}]].')
+            raise InvalidArgument(f'{where}: "{key}" belongs into a {known}.')
         if any(entry.key == key for entry in tables[-1].entries):
             raise InvalidArgument(f'{where}: "{key}" is given twice.')
         tables[-1].entries.append(Entry(key, _value(pair[2], where), where))

@@ -102,6 +102,7 @@ late = "run"
 size = "900MiB"
 mutable = 4096
 model = "yolo"
+profile = "yolo.toml"
 [[task]]
 name = "logger"
 period_ms = 500.5
@@ -139,6 +140,7 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   CHECK_THAT(message("[[task]]\nname = \"a\"\nsize = \"1MiB\"\nmutable = \"2MiB\"\n"),
              test::contains("more mutable memory"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\nmodel = 3\n"), test::contains("model takes"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nprofile = 3\n"), test::contains("profile takes"));
   CHECK_THAT(message("name = \"a\"\n"), test::contains("belongs into a [[task]]"));
   CHECK_THAT(read_tasks_file("/nonexistent.toml").error().message,
              test::contains("/nonexistent.toml"));

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "csrc/client/device_meter.h"
 #include "csrc/client/link_probe.h"
 #include "tests/catch.h"
 #include "tests/unit/client/scripted_arbiter.h"
@@ -55,6 +56,61 @@ TEST_CASE("a failing call of the probe is its error, and it leaves nothing behin
     CHECK(probe_link(device, 2_MiB).error().message == "injected");
     CHECK(device.memory_info()->free_bytes == 4_MiB);
   }
+}
+
+TEST_CASE("the probe measures both ways at once, and the cost of a chunk") {
+  auto device = driver::make_simulated_driver({.name = "probe", .total_bytes = 8_MiB},
+                                              driver::make_wall_clock_link(200'000'000))
+                    .value();
+  const auto speed = probe_link_both_ways(*device, 16_MiB);  // there is room for two of 4 MiB
+  REQUIRE(speed);
+  for (const uint64_t bytes_per_s : {speed->restore_bytes_per_s, speed->evict_bytes_per_s}) {
+    CHECK(bytes_per_s > 0);
+    CHECK(bytes_per_s <= 220'000'000);
+  }
+  const auto cost = probe_chunk_cost(*device, 2_MiB);
+  REQUIRE(cost);
+  CHECK(cost->map_ns > 0);
+  CHECK(cost->unmap_ns > 0);
+  CHECK(device->memory_info()->free_bytes == 8_MiB);
+}
+
+TEST_CASE("a failure in the middle of a measurement leaves nothing behind") {
+  using driver::Operation;
+  for (const Operation operation : {Operation::map, Operation::unmap, Operation::copy_to_device,
+                                    Operation::synchronize_event}) {
+    driver::FaultInjectingDriver device(
+        driver::make_simulated_driver({.name = "probe", .total_bytes = 8_MiB},
+                                      std::make_shared<driver::VirtualLink>(0))
+            .value());
+    device.fail_call(operation, 4, {ErrorCode::driver_failure, "injected"});
+    const bool copies =
+        operation == Operation::copy_to_device || operation == Operation::synchronize_event;
+    const Error error = copies ? probe_link_both_ways(device, 2_MiB).error()
+                               : probe_chunk_cost(device, 2_MiB).error();
+    CHECK(error.message == "injected");
+    CHECK(device.memory_info()->free_bytes == 8_MiB);
+  }
+}
+
+TEST_CASE("a meter copies in the background until it is stopped, or a copy fails") {
+  auto owned = std::make_unique<driver::FaultInjectingDriver>(
+      driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},
+                                    std::make_shared<driver::VirtualLink>(0))
+          .value());
+  driver::FaultInjectingDriver& device = *owned;
+  DeviceMeter meter(std::move(owned));
+  CHECK(meter.stop_copies());
+  REQUIRE(meter.start_copies());
+  CHECK(meter.start_copies());
+  CHECK(meter.stop_copies());
+  CHECK(device.memory_info()->free_bytes == 4_MiB);
+  REQUIRE(meter.measure(2_MiB));
+  device.fail_call(driver::Operation::copy_to_device, 3, {ErrorCode::driver_failure, "injected"});
+  REQUIRE(meter.start_copies());
+  while (device.memory_info()->free_bytes < 4_MiB) std::this_thread::yield();
+  CHECK(meter.stop_copies().error().message == "injected");
+  CHECK(meter.stop_copies());
 }
 
 TEST_CASE("completion is reported also when waiting for it fails") {

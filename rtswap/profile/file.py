@@ -1,0 +1,164 @@
+"""The file that a measurement leaves: one ``[[profile]]``, then its ``[[stretch]]`` in order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rtswap.errors import InvalidArgument
+from rtswap.offline.toml_lines import Entry, Table, read_tables
+
+HEAD = "# Made by `rtswap profile`: docs/planning.md says what it holds for.\n"
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of the execution that needs no more than the first bytes of the model's memory."""
+
+    bytes: int  # mutable memory counts first, then read_only memory in the order of the modules
+    execution_ns: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One model on one device. Durations and speeds are the worst that were seen."""
+
+    # --- what was measured ---
+    model: str
+    inputs: str
+    read_only_bytes: int
+    mutable_bytes: int
+    # --- what a pass costs ---
+    passes: int  # as many alone, and as many beside copies to the device
+    alone_ns: int
+    alone_median_ns: int  # much less than the worst: something else used the machine
+    beside_copies_ns: int
+    margin: float  # the declared cost is the larger of these two times this
+    # --- memory beside the model's ---
+    scratch_bytes: int  # activations at their peak; 0: not measured (the simulated device)
+    static_bytes: int  # context and torch's pool; 0 on the simulated device
+    # --- the device ---
+    device: str
+    device_uuid: str
+    restore_bytes_per_s: int
+    evict_bytes_per_s: int
+    restore_both_ways_bytes_per_s: int  # while copies run the other way
+    evict_both_ways_bytes_per_s: int
+    chunk_bytes: int
+    map_ns: int  # of one such chunk, access included
+    unmap_ns: int
+    # --- and where it comes from ---
+    host: str
+    torch: str
+    rtswap: str
+    date: str
+    stretches: tuple[Stretch, ...] = ()  # of a pass alone; none: it needs all memory to begin
+
+    @property
+    def size_bytes(self) -> int:
+        return self.read_only_bytes + self.mutable_bytes
+
+    @property
+    def wcet_ns(self) -> int:
+        """What a job is declared to cost."""
+        return round(max(self.alone_ns, self.beside_copies_ns) * self.margin)
+
+    def layers(self, chunk_bytes: int) -> list[tuple[int, int]]:
+        """(chunks, ns): the stretches for chunks of another size, ``wcet_ns`` together."""
+        measured_ns = sum(stretch.execution_ns for stretch in self.stretches)
+        layers: list[tuple[int, int]] = []
+        spent_ns = done_ns = 0
+        for stretch in self.stretches:
+            done_ns += stretch.execution_ns
+            # Rounded up as a whole: what comes early is charged early.
+            cost_ns = -(-done_ns * self.wcet_ns // measured_ns) - spent_ns
+            spent_ns += cost_ns
+            chunks = self._chunks(stretch.bytes, chunk_bytes)
+            if layers and layers[-1][0] == chunks:
+                layers[-1] = (chunks, layers[-1][1] + cost_ns)
+            else:
+                layers.append((chunks, cost_ns))
+        return layers
+
+    def _chunks(self, needed_bytes: int, chunk_bytes: int) -> int:
+        """Each kind of memory has chunks of its own."""
+        mutable_bytes = min(needed_bytes, self.mutable_bytes)
+        return -(-mutable_bytes // chunk_bytes) + -(-(needed_bytes - mutable_bytes) // chunk_bytes)
+
+
+_PLAIN = [field for field in fields(Profile) if field.name != "stretches"]
+_MAY_BE_ZERO = ("mutable_bytes", "read_only_bytes", "scratch_bytes", "static_bytes")
+
+
+def profile_text(profile: Profile) -> str:
+    lines = [HEAD, "[[profile]]\n"]
+    lines += (f"{field.name} = {json.dumps(getattr(profile, field.name))}\n" for field in _PLAIN)
+    for stretch in profile.stretches:
+        lines.append(
+            f"\n[[stretch]]\nbytes = {stretch.bytes}\nexecution_ns = {stretch.execution_ns}\n"
+        )
+    return "".join(lines)
+
+
+def read_profile(path: Path) -> Profile:
+    """``InvalidArgument`` names file and line of what is wrong."""
+    tables = read_tables(path, "profile", "stretch")
+    heads = [table for table in tables if table.name == "profile"]
+    if len(heads) != 1:
+        raise InvalidArgument(
+            f"{path} has {len(heads)} [[profile]] and should have one. Profiles are made by "
+            "`rtswap profile`."
+        )
+    values = _values_of(heads[0], {field.name: str(field.type) for field in _PLAIN})
+    profile = Profile(
+        **values,
+        stretches=tuple(_stretch(table) for table in tables if table.name == "stretch"),
+    )
+    if profile.margin < 1 or not profile.size_bytes:
+        raise InvalidArgument(f"{heads[0].where}: a margin below 1, or a model without memory.")
+    _check_order(profile.stretches, [t for t in tables if t.name == "stretch"], profile.size_bytes)
+    return profile
+
+
+def _stretch(table: Table) -> Stretch:
+    return Stretch(**_values_of(table, {"bytes": "int", "execution_ns": "int"}))
+
+
+def _check_order(stretches: Sequence[Stretch], tables: Sequence[Table], size_bytes: int) -> None:
+    before = 0
+    for stretch, table in zip(stretches, tables, strict=True):
+        if not before < stretch.bytes <= size_bytes:
+            raise InvalidArgument(
+                f"{table.where}: a stretch needs more memory than the one before, and at most the "
+                f"{size_bytes} bytes of the model, not {stretch.bytes}."
+            )
+        before = stretch.bytes
+
+
+def _values_of(table: Table, types: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for entry in table.entries:
+        if entry.key not in types:
+            raise InvalidArgument(f'{entry.where}: a {table.name} has no setting "{entry.key}".')
+        values[entry.key] = _value(entry, types[entry.key])
+    missing = [name for name in types if name not in values]
+    if missing:
+        raise InvalidArgument(f"{table.where}: this {table.name} lacks {', '.join(missing)}.")
+    return values
+
+
+def _value(entry: Entry, kind: str) -> str | int | float:
+    value = entry.value
+    if kind == "str":
+        if isinstance(value, str):
+            return value
+        raise InvalidArgument(f"{entry.where}: {entry.key} takes a text in quotes.")
+    number = int if kind == "int" else (int, float)
+    if isinstance(value, bool | str) or not isinstance(value, number):
+        raise InvalidArgument(f"{entry.where}: {entry.key} takes a number ({kind}).")
+    if value < 0 or (value == 0 and entry.key not in _MAY_BE_ZERO):
+        raise InvalidArgument(f"{entry.where}: {entry.key} = {value} is no measurement.")
+    return value

@@ -1,0 +1,151 @@
+"""Measures a model on the device that is there, with an arbiter of its own."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rtswap import _core, runtime
+from rtswap.choices import CONTEXT_BYTES
+from rtswap.collect import Kind
+from rtswap.errors import InvalidArgument
+from rtswap.jobs import Job
+from rtswap.measure import WARM_UP_JOBS
+from rtswap.profile.file import Profile
+from rtswap.register import register
+from rtswap.tasks import MARGIN, Task
+
+SPARE_BYTES = 64 << 20
+"""Of the bank beside the model: each kind of memory has chunks of its own."""
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how many steps of it are done, of how many."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, and where."""
+
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    target: str  # as the user named them
+    shapes: Sequence[str]
+    passes: int
+    simulate: bool  # a simulated device even where there is a GPU
+
+
+def measure(request: Request, progress: Progress) -> Profile:
+    """Enables rtswap for the time of the measurement: nothing else of it may be in use here."""
+    size_bytes = sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in (*request.model.parameters(), *request.model.buffers())
+    )
+    if not size_bytes:
+        raise InvalidArgument(f"{request.target} has neither parameters nor buffers.")
+    progress("preparing the device", 0, 1)
+    bank_bytes = size_bytes + SPARE_BYTES
+    if request.simulate or not torch.cuda.is_available():
+        runtime.enable(embedded=True, simulate=bank_bytes)
+    else:
+        runtime.enable(embedded=True, budget=bank_bytes)
+    try:
+        task = register(request.model, name="profile", timeout=None)
+        return _measured(request, task, progress)
+    finally:
+        runtime.disable()
+
+
+def _measured(request: Request, task: Task, progress: Progress) -> Profile:
+    device = runtime.require().device
+    simulated = bool(device["simulated"])
+    meter = _core.DeviceMeter(
+        cuda_uuid="" if simulated else device["uuid"],
+        simulated_bytes_per_s=device["simulated_bytes_per_s"],
+    )
+    progress("the link and the cost of chunks", 0, 1)
+    figures: dict[str, Any] = meter.measure(device["chunk_bytes"])
+    passes = _Passes(task, request, progress)
+    alone_ns = passes.times_ns("passes alone")
+    meter.start_copies()
+    try:
+        beside_copies_ns = passes.times_ns("passes beside copies")
+    finally:
+        meter.stop_copies()
+    return Profile(
+        model=request.target,
+        inputs=" ".join(request.shapes),
+        read_only_bytes=_bytes_of(task, Kind.READ_ONLY),
+        mutable_bytes=_bytes_of(task, Kind.MUTABLE),
+        passes=request.passes,
+        alone_ns=max(alone_ns),
+        alone_median_ns=round(median(alone_ns)),
+        beside_copies_ns=max(beside_copies_ns),
+        margin=MARGIN,
+        scratch_bytes=passes.scratch_bytes,
+        static_bytes=_static_bytes(task.device),
+        device=device["name"],
+        device_uuid=device["uuid"],
+        chunk_bytes=device["chunk_bytes"],
+        **figures,
+        **_provenance(),
+    )
+
+
+class _Passes:
+    """Passes of the model in jobs that have the device to themselves."""
+
+    def __init__(self, task: Task, request: Request, progress: Progress) -> None:
+        self.scratch_bytes = 0
+        self._task = task
+        self._model = request.model
+        self._inputs = [tensor.to(task.device) for tensor in request.inputs]
+        self._count = request.passes
+        self._progress = progress
+
+    def times_ns(self, what: str) -> list[int]:
+        times_ns = []
+        with torch.no_grad():
+            for count in range(-WARM_UP_JOBS, self._count):
+                self._progress(what, max(0, count), self._count)
+                with Job(self._task, 0, None, exclusive=True) as job:
+                    self._run()
+                if count >= 0:
+                    times_ns.append(max(1, round(job.execution_ms * 1e6)))
+        return times_ns
+
+    def _run(self) -> None:
+        device = self._task.device
+        if device.type != "cuda":
+            self._model(*self._inputs)
+            return
+        before_bytes = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        self._model(*self._inputs)
+        peak_bytes = torch.cuda.max_memory_allocated(device) - before_bytes
+        self.scratch_bytes = max(self.scratch_bytes, peak_bytes)
+
+
+def _bytes_of(task: Task, kind: Kind) -> int:
+    return sum(tensors.bytes(int(kind)) for tensors in task._arena._sets)
+
+
+def _static_bytes(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 0
+    return CONTEXT_BYTES + torch.cuda.max_memory_reserved(device)
+
+
+def _provenance() -> dict[str, Any]:
+    return {
+        "host": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "torch": torch.__version__,
+        "rtswap": _core.version,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+    }

@@ -1,0 +1,210 @@
+"""Profiles: the file, what it means for chunks of other sizes, and measuring one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from rtswap.cli import app
+from rtswap.errors import InvalidArgument
+from rtswap.offline.device import Device
+from rtswap.offline.plan import make_plan
+from rtswap.offline.task_file import read_task_file
+from rtswap.profile.file import Profile, Stretch, profile_text, read_profile
+from rtswap.profile.target import load_model, make_inputs
+
+MIB = 1 << 20
+
+PROFILE = Profile(
+    model="models:detector",
+    inputs="1x3x64x64",
+    read_only_bytes=40 * MIB,
+    mutable_bytes=3 * MIB,
+    passes=20,
+    alone_ns=10_000_000,
+    alone_median_ns=9_000_000,
+    beside_copies_ns=11_000_000,
+    margin=1.2,
+    scratch_bytes=0,
+    static_bytes=0,
+    device="simulated device",
+    device_uuid="SIM-1",
+    restore_bytes_per_s=10**9,
+    evict_bytes_per_s=10**9,
+    restore_both_ways_bytes_per_s=9 * 10**8,
+    evict_both_ways_bytes_per_s=9 * 10**8,
+    chunk_bytes=2 * MIB,
+    map_ns=30_000,
+    unmap_ns=40_000,
+    host="Linux",
+    torch="2.13",
+    rtswap="0.1",
+    date="2026-11-27",
+    stretches=(
+        Stretch(2 * MIB, 1_000_000),
+        Stretch(4 * MIB, 2_000_000),
+        Stretch(5 * MIB, 3_000_000),
+        Stretch(43 * MIB, 4_000_000),
+    ),
+)
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "profile.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    for profile in (PROFILE, replace(PROFILE, stretches=(), model='a "name"\\')):
+        assert read_profile(write(tmp_path, profile_text(profile))) == profile
+
+
+def test_the_declared_cost_has_a_margin_on_the_worst() -> None:
+    assert PROFILE.wcet_ns == 13_200_000
+    assert replace(PROFILE, alone_ns=20_000_000).wcet_ns == 24_000_000
+
+
+def test_stretches_for_chunks_of_other_sizes() -> None:
+    # 3 MiB of mutable memory come first, in two chunks; 1 MiB of the weights needs a third.
+    assert PROFILE.layers(2 * MIB) == [
+        (1, 1_320_000),
+        (3, 2_640_000 + 3_960_000),
+        (22, 5_280_000),
+    ]
+    assert PROFILE.layers(32 * MIB) == [
+        (1, 1_320_000),
+        (2, 6_600_000),
+        (3, 5_280_000),
+    ]
+    for chunk_bytes in (MIB // 16, MIB, 64 * MIB):
+        layers = PROFILE.layers(chunk_bytes)
+        assert sum(ns for _, ns in layers) == PROFILE.wcet_ns
+        assert [chunks for chunks, _ in layers] == sorted({chunks for chunks, _ in layers})
+    assert replace(PROFILE, stretches=()).layers(MIB) == []
+
+
+def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
+    text = profile_text(PROFILE)
+
+    def mistake(before: str, after: str) -> str:
+        assert before in text
+        with pytest.raises(InvalidArgument) as error:
+            read_profile(write(tmp_path, text.replace(before, after, 1)))
+        return str(error.value)
+
+    assert "profile.toml:7: passes takes a number" in mistake("passes = 20", 'passes = "20"')
+    assert "takes a number (int)" in mistake("passes = 20", "passes = 2.5")
+    assert "profile.toml:8: alone_ns = 0 is no" in mistake("alone_ns = 10000000", "alone_ns = 0")
+    assert "is no measurement" in mistake(
+        "restore_bytes_per_s = 1000000000", "restore_bytes_per_s = 0"
+    )
+    assert "takes a text" in mistake('torch = "2.13"', "torch = 2.13")
+    assert 'no setting "speed"' in mistake("passes = 20", "speed = 20")
+    assert "profile.toml:2: this profile lacks passes" in mistake("passes = 20\n", "")
+    assert "a margin below 1" in mistake("margin = 1.2", "margin = 0.9")
+    assert "needs more memory than the one before" in mistake(f"= {4 * MIB}\n", f"= {2 * MIB}\n")
+    assert "at most the" in mistake(f"= {43 * MIB}\n", f"= {44 * MIB}\n")
+    assert "this stretch lacks bytes" in mistake(f"bytes = {4 * MIB}\n", "")
+    assert "has 0 [[profile]]" in mistake("[[profile]]", "[[stretch]]")
+    assert "has 2 [[profile]]" in mistake("[[stretch]]", "[[profile]]")
+    assert "write [[profile]] or [[stretch]]" in mistake("[[profile]]", "[profile]")
+
+
+def test_a_factory_makes_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "some_models.py").write_text(
+        "import torch\n"
+        "number = 3\n"
+        "def linear():\n    return torch.nn.Linear(3, 4).train()\n"
+        "def text():\n    return 'model'\n"
+        "def lacks():\n    import no_such_module\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    model = load_model("some_models:linear")
+    assert isinstance(model, torch.nn.Linear)
+    assert not model.training
+    for target, message in (
+        ("some_models", "names no factory"),
+        ("no_models:linear", "no module 'no_models'"),
+        ("some_models.sub:linear", "no module 'some_models.sub'"),
+        ("some_models:conv", "has no 'conv'"),
+        ("some_models:number", "cannot be called"),
+        ("some_models:text", "made a str"),
+    ):
+        with pytest.raises(InvalidArgument, match=message):
+            load_model(target)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load_model("some_models:lacks")
+
+
+def test_inputs_have_shapes_and_types() -> None:
+    image, tokens, half = make_inputs(["1x3x8x8", "2x5:int64", "4:float16"])
+    assert (image.shape, image.dtype) == ((1, 3, 8, 8), torch.float32)
+    assert (tokens.shape, tokens.dtype, int(tokens.max())) == ((2, 5), torch.int64, 0)
+    assert (half.shape, half.dtype) == ((4,), torch.float16)
+    assert torch.equal(image, make_inputs(["1x3x8x8"])[0])
+    for wrong in ("", "3,4", "1x", "2:int65", "2:nn", "-1"):
+        with pytest.raises(InvalidArgument, match="is no shape"):
+            make_inputs([wrong])
+
+
+def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> None:
+    write(tmp_path, profile_text(PROFILE))
+    tasks = tmp_path / "tasks.toml"
+    lines = '[[task]]\nname = "camera"\nperiod_ms = 100\nprofile = "profile.toml"\n'
+    tasks.write_text(lines)
+    [spec] = read_task_file(tasks)
+    assert (spec.size_bytes, spec.mutable_bytes) == (43 * MIB, 3 * MIB)
+    assert spec.wcet_ns == PROFILE.wcet_ns
+    assert spec.chunks(2 * MIB) == PROFILE.layers(2 * MIB)[-1][0]
+    assert make_plan([spec], Device(2 * MIB, 22, 10**9)).admitted
+    for more in ("wcet_ms = 3", 'size = "9MiB"'):
+        tasks.write_text(f"{lines}{more}\n")
+        with pytest.raises(InvalidArgument, match=r"tasks\.toml:1.*or the profile"):
+            read_task_file(tasks)
+    tasks.write_text(lines.replace("profile.toml", "absent.toml"))
+    with pytest.raises(InvalidArgument, match=r"absent\.toml cannot be read"):
+        read_task_file(tasks)
+
+
+MODELS = """
+import torch
+
+def cnn():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.Conv2d(64, 64, 3)
+    )
+
+def empty():
+    return torch.nn.ReLU()
+"""
+
+
+def test_a_model_is_measured_on_the_simulated_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "measured_models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    command = ["profile", "measured_models:cnn", "--passes", "2", "--input", "1x3x16x16"]
+    done = runner.invoke(app, [*command, "--output", "cnn.toml"])
+    assert done.exit_code == 0, done.output
+    assert "written: cnn.toml" in done.output
+    profile = read_profile(Path("cnn.toml"))
+    assert (profile.model, profile.inputs) == ("measured_models:cnn", "1x3x16x16")
+    assert (profile.device, profile.passes) == ("simulated device", 2)
+    assert profile.read_only_bytes >= 4 * (64 * 27 + 64 + 2 * 64 + 64 * 64 * 9 + 64)
+    assert profile.mutable_bytes >= 4 * 2 * 64 + 8
+    assert profile.alone_median_ns <= profile.alone_ns
+    assert profile.wcet_ns > profile.beside_copies_ns
+    for target, message in (("empty", "neither parameters nor buffers"), ("none", "has no 'none'")):
+        done = runner.invoke(app, ["profile", f"measured_models:{target}"])
+        assert done.exit_code == 2
+        assert message in done.output
+    done = runner.invoke(app, [*command, "--output", "no/folder/cnn.toml"])
+    assert done.exit_code == 2
+    assert "there is no folder no/folder" in done.output
