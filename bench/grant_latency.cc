@@ -74,7 +74,7 @@ void run_client(const std::string& folder, const std::string& socket, int index,
   for (int i = 0; i < kWarmUp + requests; ++i) {
     sleep_until_ns(monotonic_now_ns() + pause_ns(random));
     const int64_t begin_ns = monotonic_now_ns();
-    const auto job = must(task->release(0, false));
+    const auto job = must(task->release(0, false, rtswap::client::Start::whole));
     if (!must(job->wait(10_s))) std::exit(1);
     const int64_t end_ns = monotonic_now_ns();
     must(job->end({}));

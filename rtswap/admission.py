@@ -18,6 +18,8 @@ log = logging.getLogger("rtswap")
 
 Late = Literal["drop", "run"]
 OnRefusal = Literal["raise", "best_effort"]
+Layers = list[tuple[int, int]]
+"""(chunks, ns): what the stretches of a job need and cost; see rtswap/stretches.py."""
 
 
 class Timing:
@@ -50,6 +52,13 @@ class Timing:
                     "use a deadline up to the period, or a longer period."
                 )
         self.wcet_ns = 0 if wcet_ms is None else positive_ns(wcet_ms, "wcet_ms")
+        self.layers: Layers = []
+        """Of a measured cost, which they make up."""
+
+    def take_cost(self, verdict: dict[str, Any]) -> None:
+        """Where no cost was declared: that of another verdict."""
+        if not self.wcet_ns:
+            self.wcet_ns, self.layers = verdict["wcet_ns"], verdict["layers"]
 
 
 def open_options(
@@ -64,6 +73,7 @@ def open_options(
         "period_ns": timing.period_ns,
         "deadline_ns": timing.deadline_ns,
         "wcet_ns": timing.wcet_ns,
+        "layers": timing.layers,
         "resident": bool(resident),
         "late_run": late == "run",
         "best_effort": on_refusal == "best_effort",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,9 @@ log = logging.getLogger("rtswap")
 
 # Eviction starts at the end: what must be written back goes to the front and leaves last.
 _SEGMENT_ORDER = (Kind.MUTABLE, Kind.READ_ONLY, Kind.SCRATCH)
+
+ARRIVING = "had not arrived yet at this point"
+"""In the message of a tensor that a job reached before its memory was there."""
 
 
 class Arena:
@@ -130,16 +133,34 @@ class Arena:
                 contents.look_again(self.label, self._contents)
         self._report_repairs()
 
-    def open(self) -> None:
-        """A grant begins: torch may touch the storages."""
+    def open(self, landed_chunks: int | None = None) -> None:
+        """A grant begins: torch may touch the storages; with ``landed_chunks`` those that lie in
+        the first so many (REQUIRES then: not busy)."""
         with self._lock:
             if self._closed:
                 raise Closed(f"{self.label} was closed. Register its model again.")
             self._holders += 1
-            if self._holders == 1:
-                for tensors in self._sets:
+            if self._holders > 1:
+                return
+            for tensors in self._sets:
+                if landed_chunks is None:
                     tensors.open()
-                    tensors.note_versions()
+                else:
+                    tensors.close_beyond(landed_chunks, self._arriving_message())
+                tensors.note_versions()
+
+    def gate(self, landed_chunks: int, wait: Callable[[int], int]) -> _core.PrefixGate:
+        """Operators that use more than has landed call ``wait(chunks)`` first."""
+        return _core.PrefixGate(self._sets, landed_chunks, wait)
+
+    def close_beyond(self, landed_chunks: int) -> None:
+        for tensors in self._sets:
+            tensors.close_beyond(landed_chunks, self._arriving_message())
+
+    def open_up_to(self, landed_chunks: int) -> None:
+        """More has landed since `close_beyond`."""
+        for tensors in self._sets:
+            tensors.open_up_to(landed_chunks)
 
     def close(self) -> None:
         """A grant ends."""
@@ -237,6 +258,14 @@ class Arena:
     def assign_mutable(self, copies: list[list[torch.Tensor]]) -> None:
         for tensors, copy in zip(self._sets, copies, strict=True):
             tensors.assign_mutable(copy)
+
+    def _arriving_message(self) -> str:
+        return (
+            f"rtswap: this tensor belongs to {self.label}, and {ARRIVING} of its running job. "
+            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), "
+            "numpy(), a kernel of another library), or ran in another thread than the job. Call "
+            "rtswap.current_job().wait_for_memory() in the job first."
+        )
 
     def _closed_message(self) -> str:
         return (

@@ -14,6 +14,8 @@ import torch
 
 from rtswap import _core
 from rtswap.errors import Closed, Error, InvalidArgument, JobDropped, NestedJob, Timeout
+from rtswap.prefix import Prefix
+from rtswap.raw_access import operators_may_be_bypassed
 from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
@@ -62,9 +64,10 @@ def release_instant(stamp_ns: int | None) -> int:
 class Job:
     """Made by ``task.job()`` and ``task.jobs()``; used once, with ``with`` or ``async with``.
 
-    Entering waits for the grant: all memory of the model on the device, and the device to itself.
-    Leaving waits until the work queued inside has completed and gives the grant back, also when
-    the body raised.
+    Entering waits for the grant: the memory of the model on the device, and the device to itself.
+    A task whose cost was measured may get it while a part of its memory is still on the way: the
+    first use of that part waits for it (``async with`` waits for all). Leaving waits until the work
+    queued inside has completed and gives the grant back, also when the body raised.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Job:
         self._native: _core.Job | None = None
         self._entered = False
         self._started = False
+        self._prefix: Prefix | None = None
         self._previous: Job | None = None
         self._streams: list[int] = []
         self._info: dict[str, Any] = {}
@@ -117,9 +121,22 @@ class Job:
 
     @property
     def restored_bytes(self) -> int:
-        """Bytes brought to the device for this job since its request; known once it has started."""
+        """Bytes brought to the device for this job since its request; known once it has started,
+        and growing until it ends where it began on a prefix."""
         self._known("started_ns")
         return int(self._known("restored_bytes"))
+
+    @property
+    def began_on_prefix(self) -> bool:
+        """Whether a part of its memory was still on the way at its start; known from then on."""
+        self._known("started_ns")
+        return bool(self._known("first_chunks") < self._known("arena_chunks"))
+
+    @property
+    def memory_wait_ms(self) -> float:
+        """What it waited for memory since its start, so far; known once it has started."""
+        self._known("started_ns")
+        return float(self._known("chunks_waited_ns") / 1e6)
 
     @property
     def response_ms(self) -> float:
@@ -128,7 +145,8 @@ class Job:
 
     @property
     def execution_ms(self) -> float:
-        """From the start to the end of its work on the device; known once it has ended."""
+        """From the start to the end of its work on the device, waiting for memory included; known
+        once it has ended."""
         return float((self._known("ended_ns") - self._known("started_ns")) / 1e6)
 
     @property
@@ -142,6 +160,17 @@ class Job:
         """Its work on the device has completed."""
         return bool(self._fact("ended_ns"))
 
+    def wait_for_memory(self) -> None:
+        """Waits until all memory of the model is there. Inside the job, from any thread.
+
+        Needed only before something that reaches tensors past torch's operators: ``data_ptr()``,
+        ``numpy()``, kernels of other libraries, threads that the job starts.
+        """
+        if not self._started or self._native is None:
+            raise InvalidArgument("Only a running job can wait for its memory: use it inside.")
+        if self._prefix is not None:
+            self._prefix.wait_for_all()
+
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running" if self._started else "new"
         return f"<rtswap.Job {self._fact('index')} of '{self._task.name}', {state}>"
@@ -149,7 +178,7 @@ class Job:
     # --- with -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Job:
-        native = self._request()
+        native = self._request(whole=self._exclusive or operators_may_be_bypassed())
         try:
             if not native.wait(self._limit_ns):
                 raise self._timed_out()
@@ -171,7 +200,7 @@ class Job:
     # --- async with -------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Job:
-        native = self._request()
+        native = self._request(whole=True)  # the event loop may not be kept waiting by an operator
         try:
             await self._ready(native)
             self._start(native)
@@ -211,7 +240,7 @@ class Job:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _request(self) -> _core.Job:
+    def _request(self, *, whole: bool) -> _core.Job:
         outer = current_job()
         if outer is not None:
             raise NestedJob(
@@ -228,12 +257,23 @@ class Job:
                 f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
             )
         self._task._arena.check()
-        native = native_task.release(self._release_ns, self._exclusive)
+        native = native_task.release(self._release_ns, self._exclusive, whole)
         self._native = native
         return native
 
     def _start(self, native: _core.Job) -> None:
-        self._task._arena.open()
+        arena = self._task._arena
+        info = native.info()
+        landed, total = info["first_chunks"], info["arena_chunks"]
+        if landed < total and arena.busy:  # by a job that the arbiter has given up
+            landed = native.wait_for_chunks(total)
+        if landed < total:
+            prefix = Prefix(native, arena, landed, total)
+            arena.open(landed)
+            self._prefix = prefix
+            prefix.enter()
+        else:
+            arena.open()
         self._started = True
         self._task._running(1)
         self._previous = _current.get()
@@ -247,8 +287,13 @@ class Job:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
         streams = sorted({*self._streams, *_current_streams(self._task.device)})
-        self._task._arena.close()
+        self._close_memory()
         return native, streams
+
+    def _close_memory(self) -> None:
+        if self._prefix is not None:
+            self._prefix.leave()
+        self._task._arena.close()
 
     def _end(self, native: _core.Job, streams: list[int]) -> None:
         try:
@@ -263,7 +308,7 @@ class Job:
     def _give_up(self, native: _core.Job, error: BaseException) -> None:
         if self._started:
             _current.set(self._previous)
-            self._task._arena.close()
+            self._close_memory()
             self._task._running(-1)
             self._started = False
         native.cancel()

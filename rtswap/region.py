@@ -15,7 +15,7 @@ from rtswap.collect import Kind, kind_named
 from rtswap.errors import InvalidArgument, NotResident
 from rtswap.jobs import current_job
 from rtswap.residency import task_of
-from rtswap.tasks import Task
+from rtswap.tasks import Task, growing
 from rtswap.units import Size, parse_bytes, show_bytes
 
 log = logging.getLogger("rtswap")
@@ -59,6 +59,7 @@ class Region:
                 f"A region of task '{self._task.name}' was entered outside its jobs. "
                 "Write `with task.job(), region: ...`."
             )
+        job.wait_for_memory()  # scratch memory lies at the end of the arena
         self._native.enter()
         try:
             if self._task.device.type == "cuda":
@@ -146,7 +147,8 @@ def region(
         raise InvalidArgument(
             f"The memory of task '{owner.name}' cannot grow while one of its jobs is running."
         )
-    segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
+    with growing(owner, timeout):
+        segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
     made = Region(owner, segment, chosen)
     owner._arena.regions.append(made)
     state = runtime.require()

@@ -23,10 +23,10 @@ from rtswap.collect import (
 )
 from rtswap.errors import AdmissionRefused, InvalidArgument
 from rtswap.jobs import quietly
-from rtswap.measure import worst_execution_ns
+from rtswap.measure import cost_of
 from rtswap.residency import task_of
 from rtswap.safetensors import Weights
-from rtswap.tasks import Task
+from rtswap.tasks import Task, growing
 from rtswap.units import limit_ns
 from rtswap.weights import Source, match
 
@@ -62,7 +62,9 @@ def register(
         From the release; default: the period.
     wcet_ms, example_inputs:
         Cost of one job alone on the device: declared, or measured by running the (first) module on
-        these inputs five times; then the worst time seen, times 1.2, counts (``task.promise``).
+        these inputs; then the worst time seen, times 1.2, counts (``task.promise``). A measured
+        task may begin a job while a part of its memory is still on the way; declared, a job begins
+        with all of it.
     weights:
         The module's state_dict in safetensors: a file, a list of files, an index file of shards, or
         a folder with one of these. The bytes go straight into the host image, so the module may be
@@ -120,8 +122,7 @@ def _warm(
     timeout: float | None,
 ) -> None:
     try:
-        cost_ns = worst_execution_ns(task, module, example_inputs, timeout)
-        task._declare_measured(cost_ns, timeout)
+        task._declare_measured(cost_of(task, module, example_inputs, timeout), timeout)
     except AdmissionRefused as error:
         if on_refusal == "best_effort":
             log.warning("task '%s' runs without a promise: %s", task.name, error)
@@ -143,8 +144,9 @@ def swappable(
     """Adds a tensor, or all tensors of a module, to a task's memory. Outside its jobs.
 
     A tensor on the CPU whose task computes on a GPU moves there; it keeps its identity. The larger
-    memory is tested like a new task; when it is refused, nothing has happened. ``timeout``: seconds
-    to wait for the arbiter's answer.
+    memory is tested like a new task; when it is refused, nothing has happened. From then on jobs of
+    the task begin with all their memory there. ``timeout``: seconds to wait for the arbiter's
+    answer.
     """
     owner = task_of(task)
     owner._native_open()
@@ -160,7 +162,8 @@ def swappable(
         )
     arena = owner._arena
     tensors = plan(collected, arena.torch_device, arena.label)
-    arena.prepare(tensors, timeout)
+    with growing(owner, timeout):
+        arena.prepare(tensors, timeout)
     arena.adopt(tensors, collected)
 
 

@@ -43,6 +43,9 @@ class Promise:
     """Factor between the measured and the declared cost."""
     block_ms: float | None
     """GPU time the test charges for one job, restore included."""
+    begins_on_prefix: bool
+    """Whether a job may begin while a part of its memory is still on the way: the stretches of its
+    execution were measured, and the first use of each part waits for it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ class TaskStats:
     """Releases that the clock passed over because the job before was still running."""
     failed: int
     """Jobs that ended by time-out, cancellation or an error before they started."""
+    begun_on_prefix: int
+    """Jobs that began while a part of their memory was still on the way."""
+    memory_wait_ms: float
+    """What these waited for memory after their start, together."""
     restored_bytes: int
     evicted_bytes: int
     written_back_bytes: int

@@ -25,6 +25,7 @@ def resident(model: nn.Module | Task, *, timeout: float | None = None) -> Iterat
     task = task_of(model)
     job = current_job()
     if job is not None and job.task._arena is task._arena:
+        job.wait_for_memory()
         yield task
         return
     with Job(task, 0, timeout, exclusive=True):

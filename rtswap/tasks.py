@@ -5,23 +5,28 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from rtswap import _core
-from rtswap.admission import Late, OnRefusal, Timing, open_native, open_options
+from rtswap.admission import Late, Layers, OnRefusal, Timing, open_native, open_options
 from rtswap.arena import Arena
 from rtswap.clock import JobClock
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
-from rtswap.jobs import Job, release_instant
+from rtswap.jobs import Job, quietly, release_instant
+from rtswap.prefix import wait_for_all_arriving
+from rtswap.raw_access import make_graphs_wait
 from rtswap.report import Promise, TaskStats
 from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
+    from rtswap.measure import Cost
     from rtswap.runtime import Runtime
 
 MARGIN = 1.2
@@ -56,6 +61,8 @@ class Task:
         self._counts = dict.fromkeys(
             ("released", "met", "missed", "dropped", "skipped", "failed"), 0
         )
+        self._begun_on_prefix = 0
+        self._memory_wait_ms = 0.0
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
 
     # --- what it is -------------------------------------------------------------------------------
@@ -108,6 +115,7 @@ class Task:
             wcet_ms=milliseconds(verdict["wcet_ns"]),
             measured_ms=milliseconds(self._measured_ns),
             margin=MARGIN if self._measured_ns else 1.0,
+            begins_on_prefix=bool(verdict["layers"]),
             block_ms=milliseconds(verdict["block_ns"]),
         )
 
@@ -155,7 +163,7 @@ class Task:
         """
         native = self._native_open()
         timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
-        timing.wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
+        timing.take_cost(native.verdict())
         self._runtime.check_name(name)
         options = open_options(name, timing, late, on_refusal, resident=False)
         shared = open_native(self._runtime, self._arena, options, timeout)
@@ -177,8 +185,14 @@ class Task:
         if period_ms is None and rate_hz is None:
             raise InvalidArgument("Give period_ms or rate_hz.")
         timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
-        wcet_ns = timing.wcet_ns or int(native.verdict()["wcet_ns"])
-        native.update(timing.period_ns, timing.deadline_ns, wcet_ns, limit_ns(timeout))
+        timing.take_cost(native.verdict())
+        native.update(
+            timing.period_ns,
+            timing.deadline_ns,
+            timing.wcet_ns,
+            timing.layers,
+            limit_ns(timeout),
+        )
 
     def pause(self, timeout: float | None = 30.0) -> None:
         """Gives its share of the device back to the test; jobs are refused until ``resume()``."""
@@ -233,10 +247,13 @@ class Task:
         with self._lock:
             responses = sorted(self._responses_ms)
             counts = dict(self._counts)
+            begun_on_prefix, memory_wait_ms = self._begun_on_prefix, self._memory_wait_ms
         return TaskStats(
             name=self._name,
             state=native.verdict()["state"],
             **counts,
+            begun_on_prefix=begun_on_prefix,
+            memory_wait_ms=memory_wait_ms,
             restored_bytes=memory["restored_bytes"],
             evicted_bytes=memory["evicted_bytes"],
             written_back_bytes=memory["written_back_bytes"],
@@ -283,6 +300,9 @@ class Task:
             return
         with self._lock:
             self._counts["released"] += 1
+            if job.began_on_prefix:
+                self._begun_on_prefix += 1
+                self._memory_wait_ms += job.memory_wait_ms
             if job.met is not None:
                 self._counts["met" if job.met else "missed"] += 1
             if job.ended:
@@ -295,10 +315,37 @@ class Task:
             self._counts["released"] += 1
             self._counts["dropped" if dropped else "failed"] += 1
 
-    def _declare_measured(self, execution_ns: int, timeout: float | None) -> None:
+    def _declare_measured(self, cost: Cost, timeout: float | None) -> None:
         """Tested with the measured cost times the margin."""
+        self._measured_ns = cost.worst_ns
+        layers = [(chunks, max(1, round(ns * MARGIN))) for chunks, ns in cost.stretches]
+        wcet_ns = sum(ns for _, ns in layers) or round(cost.worst_ns * MARGIN)
+        if layers and self.device.type == "cuda":
+            make_graphs_wait(wait_for_all_arriving)
+        self._declare(wcet_ns, layers, timeout)
+
+    def _declare(self, wcet_ns: int, layers: Layers, timeout: float | None) -> None:
         native = self._native_open()
-        self._measured_ns = execution_ns
         verdict = native.verdict()
-        cost_ns = round(execution_ns * MARGIN)
-        native.update(verdict["period_ns"], verdict["deadline_ns"], cost_ns, limit_ns(timeout))
+        native.update(
+            verdict["period_ns"], verdict["deadline_ns"], wcet_ns, layers, limit_ns(timeout)
+        )
+
+
+@contextmanager
+def growing(task: Task, timeout: float | None) -> Iterator[None]:
+    """Adds to the memory of a task and of those that share it. Their stretches were measured
+    without what is added, so from now on their jobs begin with all memory there."""
+    changed: list[tuple[Task, int, Layers]] = []
+    try:
+        for sharer in task._runtime.tasks_of(task._arena):
+            verdict = sharer._native_open().verdict()
+            if verdict["layers"]:
+                sharer._declare(verdict["wcet_ns"], [], timeout)
+                changed.append((sharer, verdict["wcet_ns"], verdict["layers"]))
+        yield
+    except BaseException:
+        for sharer, wcet_ns, layers in changed:
+            declare = partial(sharer._declare, wcet_ns, layers, timeout)
+            quietly(declare, f"the stretches of task '{sharer.name}'")
+        raise

@@ -88,8 +88,11 @@ Status Core::prepare_device(uint32_t index) {
   RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
   RTSWAP_ASSIGN(auto bank, source_->open_bank(*driver, description, *link, session, remote));
   engine::EngineListener& listener = *this;
-  auto device = std::make_shared<Device>(std::move(driver), std::move(bank), listener,
-                                         engine::EngineOptions{.verify = options_.verify});
+  engine::EngineOptions engine_options{.verify = options_.verify};
+  // As long a copy as on the link of a GPU, however slow this one is made to be.
+  if (description.simulated) engine_options.batch_bytes = description.simulated_bytes_per_s / 1000;
+  auto device =
+      std::make_shared<Device>(std::move(driver), std::move(bank), listener, engine_options);
   RTSWAP_ASSIGN(const LinkSpeed speed, device->link_speed(description));
   const std::lock_guard lock(mutex_);
   if (const auto error = unusable()) return fail(*error);
@@ -125,7 +128,8 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
     const std::lock_guard lock(mutex_);
     RTSWAP_ASSIGN(const ArenaRecord* const arena, open_arena_of(id));
     for (const auto& [job_id, job] : jobs_) {
-      if (job->arena == id && job->state != JobRecord::State::over) {
+      if (job->arena == id && job->state != JobRecord::State::over &&
+          job->state != JobRecord::State::settling) {
         return fail(ErrorCode::invalid_argument,
                     "arena " + arena->label + " cannot grow while a job of it waits or runs");
       }

@@ -70,8 +70,9 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   Result<Verdict> resume(const TaskPtr& task, int64_t limit_ns);
   Status close_task(const TaskPtr& task);
 
-  Result<JobPtr> release(const TaskPtr& task, int64_t release_ns, bool exclusive);
+  Result<JobPtr> release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start);
   Result<bool> wait(const JobPtr& job, int64_t limit_ns);
+  Result<uint32_t> wait_for_chunks(const JobPtr& job, uint32_t chunks, int64_t limit_ns);
   int ready_descriptor(const JobPtr& job);
   // Of a started job as well: then as end() on the default stream, which its owner left to us.
   void cancel(const JobPtr& job);
@@ -114,6 +115,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void match_devices(const protocol::Welcome& message);
   void settle_resize(ArenaRecord& arena, const Verdict& verdict);
   void forget_landed(ArenaRecord& arena);
+  void hold_back(const JobRecord& job);
+  void carry_out_held_back(engine::ArenaId arena);
 
   // A device in use that the arbiter has not got any more since it was started again: what this
   // process had there has ended, for good, and the arbiter knows nothing of it.
@@ -133,9 +136,17 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void end_for_good(const Error& error);
   void fail_waiting_jobs(const Error& error);
   void fail_job(JobRecord& job, const Error& error);
-  // Starts the jobs of the arena that have all they need.
-  void make_ready(const ArenaRecord& arena);
-  void finish(JobRecord& job, int64_t ended_ns);
+  // More of the arena has landed, or less is there: jobs that have what they start with are ready,
+  // those that wait for chunks look again, and those that only waited for the end are done.
+  void arena_changed(const ArenaRecord& arena);
+  // Why no more chunks come for this job; empty: they may.
+  std::optional<Error> no_more_chunks(const JobRecord& job, uint32_t chunks) const;
+  // Jobs that wait for chunks look again.
+  void wake_running_jobs();
+  void finish(const JobPtr& job, int64_t ended_ns);
+  // Reports a job whose memory its owner has left: once nothing of it lands any more.
+  void settle(const JobPtr& job);
+  void report_done(const JobPtr& job);
   bool has_running_jobs() const;
 
   ArenaRecord* find_arena(engine::ArenaId id);

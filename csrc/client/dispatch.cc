@@ -30,8 +30,9 @@ void Core::on_lost(const Error& error) {
                  "; memory and data of this process are kept, running jobs go on, and "
                  "the session resumes by itself when the arbiter is back"};
   if (was_connected) fail_waiting_jobs(reason_);
-  // What the arbiter did not take in yet is part of the next Hello.
+  // What the arbiter did not take in yet is part of the next Hello, and what it asked for is void.
   for (auto& [id, arena] : arenas_) {
+    arena.held_back.clear();
     if (std::exchange(arena.resize, std::nullopt)) arena.resize_refused = reason_;
   }
   changed_.notify_all();
@@ -94,6 +95,10 @@ void Core::settle_resize(ArenaRecord& arena, const Verdict& verdict) {
 void Core::on(const protocol::Grant& message) {
   ArenaRecord* const arena = find_arena(message.arena);
   if (arena == nullptr || arena->closing) return;  // goes back with the arena
+  if (arena->holds_back) {
+    arena->held_back.emplace_back(message);
+    return;
+  }
   if (message.first_position != arena->next_position) {
     // It was sent before the arbiter knew that a restore had failed, and has no ground to stand on.
     answer(protocol::RestoreFailed{
@@ -109,6 +114,10 @@ void Core::on(const protocol::Grant& message) {
 void Core::on(const protocol::Revoke& message) {
   ArenaRecord* const arena = find_arena(message.arena);
   if (arena == nullptr || arena->closing) return;
+  if (arena->holds_back) {
+    arena->held_back.emplace_back(message);
+    return;
+  }
   arena->next_position = std::min(arena->next_position, message.keep_chunks);
   ++arena->revokes_given;
   devices_[arena->device]->engine().evict(arena->id, message.keep_chunks);
@@ -125,18 +134,45 @@ void Core::on(const protocol::Run& message) {
     return;
   }
   job.granted = true;
-  if (const ArenaRecord* const arena = find_arena(job.arena)) make_ready(*arena);
+  job.first_chunks = message.first_chunks;
+  if (const ArenaRecord* const arena = find_arena(job.arena)) arena_changed(*arena);
 }
 
 void Core::on(const protocol::Dropped& message) {
   const auto found = jobs_.find(message.job);
   if (found == jobs_.end()) return;
-  JobRecord& job = *found->second;
-  // A job whose owner uses the memory runs to its end, and the arbiter forgives it.
-  if (job.state == JobRecord::State::started || job.state == JobRecord::State::ending) return;
-  fail_job(job, message.reason);
-  jobs_.erase(found);
-  changed_.notify_all();
+  const JobPtr job = found->second;
+  switch (job->state) {
+    case JobRecord::State::started:
+    case JobRecord::State::ending:
+      // Its owner uses the memory: it goes on with what has landed, and the arbiter forgives it.
+      job->given_up = message.reason;
+      hold_back(*job);
+      wake_running_jobs();
+      return;
+    case JobRecord::State::settling:
+      report_done(job);
+      return;
+    case JobRecord::State::waiting:
+    case JobRecord::State::ready:
+    case JobRecord::State::over:
+      fail_job(*job, message.reason);
+      jobs_.erase(found);
+      changed_.notify_all();
+  }
+}
+
+// To the arbiter the memory is free to be taken; to the job's owner it is in use until the end.
+void Core::hold_back(const JobRecord& job) {
+  if (ArenaRecord* const arena = find_arena(job.arena)) arena->holds_back = true;
+}
+
+void Core::carry_out_held_back(engine::ArenaId id) {
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr || !std::exchange(arena->holds_back, false)) return;
+  for (auto& message : std::exchange(arena->held_back, {})) {
+    std::visit([this](const auto& typed) { on(typed); }, message);
+  }
 }
 
 void Core::on(const protocol::Begin& message) {
@@ -155,7 +191,7 @@ void Core::on_restored(engine::ArenaId id, uint32_t landed_chunks) {
   arena->landed = landed_chunks;
   forget_landed(*arena);
   answer(protocol::Restored{id, landed_chunks});
-  make_ready(*arena);
+  arena_changed(*arena);
 }
 
 void Core::forget_landed(ArenaRecord& arena) {
@@ -177,6 +213,7 @@ void Core::on_restore_failed(engine::ArenaId id, uint32_t resident_chunks, const
   }
   arena->grants.clear();
   arena->next_position = std::min(arena->next_position, resident_chunks);
+  arena_changed(*arena);
 }
 
 void Core::on_evicted(engine::ArenaId arena, uint32_t resident_chunks,
@@ -201,7 +238,7 @@ void Core::answer_eviction(engine::ArenaId id, uint32_t resident_chunks,
     arena->next_position = resident_chunks;
   }
   if (!gone(arena->device)) answer(protocol::Evicted{id, resident_chunks, written_back_bytes});
-  make_ready(*arena);
+  arena_changed(*arena);
 }
 
 }  // namespace rtswap::client

@@ -34,9 +34,15 @@ int64_t next_deadline(TaskRecord& task, int64_t release_ns) {
   return release_ns + timing.deadline_ns;
 }
 
+void count_restored(JobRecord& job, engine::Engine& engine) {
+  if (const auto stats = engine.stats(job.arena)) {
+    job.info.restored_bytes = stats->restored_bytes - job.restored_before_bytes;
+  }
+}
+
 }  // namespace
 
-Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive) {
+Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start) {
   const std::lock_guard lock(mutex_);
   RTSWAP_TRY(check_task(*task));
   auto job = std::make_shared<JobRecord>();
@@ -45,6 +51,7 @@ Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclu
   job->id = ++last_job_;
   job->task = task->id;
   job->arena = task->arena;
+  job->start = start;
   job->requested_ns = monotonic_now_ns();
   job->restored_before_bytes = stats.restored_bytes;
   job->info.index = task->released++;
@@ -56,14 +63,23 @@ Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclu
   return job;
 }
 
-void Core::make_ready(const ArenaRecord& arena) {
-  if (!arena.resident()) return;
+void Core::arena_changed(const ArenaRecord& arena) {
+  std::vector<JobPtr> settled;
   for (const auto& [id, job] : jobs_) {
-    if (job->arena != arena.id || job->state != State::waiting || !job->granted) continue;
-    job->state = State::ready;
-    job->info.started_ns = monotonic_now_ns();
-    announce(*job);
+    if (job->arena != arena.id) continue;
+    if (job->state == State::waiting) {
+      if (!job->granted || !arena.resident(job->start == Start::whole ? 0 : job->first_chunks))
+        continue;
+      job->state = State::ready;
+      job->info.started_ns = monotonic_now_ns();
+      announce(*job);
+    } else if (job->state == State::started) {
+      job->changed.notify_all();
+    } else if (job->state == State::settling && arena.resident(0)) {
+      settled.push_back(job);
+    }
   }
+  for (const JobPtr& job : settled) report_done(job);
 }
 
 Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
@@ -77,10 +93,54 @@ Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
   engine::Engine& engine = devices_[find_arena(job->arena)->device]->engine();
   engine.mark_used(job->arena);
   job->info.waited_ns = job->info.started_ns - job->requested_ns;
-  if (const auto stats = engine.stats(job->arena)) {
-    job->info.restored_bytes = stats->restored_bytes - job->restored_before_bytes;
-  }
+  const ArenaRecord& arena = *find_arena(job->arena);
+  job->info.first_chunks = arena.landed;
+  job->info.arena_chunks = arena.published->chunks;
+  count_restored(*job, engine);
   return true;
+}
+
+std::optional<Error> Core::no_more_chunks(const JobRecord& job, uint32_t chunks) const {
+  if (job.given_up) return job.given_up;
+  const auto arena = arenas_.find(job.arena);
+  if (job.state != State::started || closing_ || arena == arenas_.end()) {
+    return Error{ErrorCode::closed, "the job was ended while it waited for its memory"};
+  }
+  // What was granted before the link was lost still lands.
+  if (phase_ != Phase::connected && arena->second.next_position < chunks) return unusable();
+  return std::nullopt;
+}
+
+Result<uint32_t> Core::wait_for_chunks(const JobPtr& job, uint32_t chunks, int64_t limit_ns) {
+  std::unique_lock lock(mutex_);
+  if (job->error) return fail(*job->error);
+  if (job->state != State::started) {
+    return fail(ErrorCode::invalid_argument, "only a job that has started can wait for its memory");
+  }
+  if (chunks > job->info.arena_chunks) {
+    return fail(ErrorCode::invalid_argument, "the arena has " +
+                                                 std::to_string(job->info.arena_chunks) +
+                                                 " chunks, not " + std::to_string(chunks));
+  }
+  if (const uint32_t now = find_arena(job->arena)->landed; now >= chunks) return now;
+  const int64_t since_ns = monotonic_now_ns();
+  uint32_t landed = 0;
+  std::optional<Error> hopeless;
+  wait_limited(job->changed, lock, limit_ns, [&] {
+    const ArenaRecord* const arena = find_arena(job->arena);
+    landed = arena == nullptr ? 0 : arena->landed;
+    hopeless = landed < chunks ? no_more_chunks(*job, chunks) : std::nullopt;
+    return landed >= chunks || hopeless.has_value();
+  });
+  job->info.chunks_waited_ns += monotonic_now_ns() - since_ns;
+  if (hopeless) return fail(*hopeless);
+  return landed;
+}
+
+void Core::wake_running_jobs() {
+  for (const auto& [id, job] : jobs_) {
+    if (runs(*job)) job->changed.notify_all();
+  }
 }
 
 int Core::ready_descriptor(const JobPtr& job) {
@@ -102,9 +162,11 @@ void Core::fail_job(JobRecord& job, const Error& error) {
 void Core::fail_waiting_jobs(const Error& error) {
   std::erase_if(jobs_, [&](const auto& entry) {
     if (runs(*entry.second)) return false;
-    fail_job(*entry.second, error);
+    // A settling one is over for its owner; only the arbiter was still to hear of it.
+    if (entry.second->state != State::settling) fail_job(*entry.second, error);
     return true;
   });
+  wake_running_jobs();
 }
 
 bool Core::has_running_jobs() const {
@@ -115,14 +177,16 @@ bool Core::has_running_jobs() const {
 void Core::cancel(const JobPtr& job) {
   {
     const std::lock_guard lock(mutex_);
-    if (job->state == State::over || job->state == State::ending) return;
+    if (job->state == State::over || job->state == State::ending || job->state == State::settling) {
+      return;
+    }
     if (job->state != State::started) {
-      const bool granted = job->granted;
+      const bool ready = job->state == State::ready;
       fail_job(*job, {ErrorCode::interrupted, "the job was cancelled"});
-      if (granted || phase_ != Phase::connected) {
-        send(protocol::JobDone{job->id, 0});
-        jobs_.erase(job->id);
-        changed_.notify_all();
+      if (ready) {
+        settle(job);
+      } else if (job->granted || phase_ != Phase::connected) {
+        report_done(job);
       } else {
         send(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
       }
@@ -141,20 +205,41 @@ Status Core::end(const JobPtr& job, std::span<const driver::StreamHandle> stream
       return fail(ErrorCode::invalid_argument, "only a job that has started, and once, can end");
     }
     job->state = State::ending;
+    job->changed.notify_all();  // whoever waits for chunks of it
     device = devices_[find_arena(job->arena)->device];
   }
   return device->complete(streams, [&](int64_t completed_ns) {
     const std::lock_guard lock(mutex_);
-    finish(*job, completed_ns);
+    finish(job, completed_ns);
   });
 }
 
-void Core::finish(JobRecord& job, int64_t ended_ns) {
-  job.state = State::over;
-  job.info.ended_ns = ended_ns;
-  // Nothing that the arbiter still knows of after a lost link: resuming waits for running jobs.
-  send(protocol::JobDone{job.id, ended_ns - job.info.started_ns});
-  jobs_.erase(job.id);
+void Core::finish(const JobPtr& job, int64_t ended_ns) {
+  job->info.ended_ns = ended_ns;
+  const ArenaRecord& arena = *find_arena(job->arena);
+  count_restored(*job, devices_[arena.device]->engine());
+  // The time spent waiting for chunks is not execution. On a GPU work queued before such a wait may
+  // have run during it; then this tells less than the whole, never more.
+  job->execution_ns =
+      std::max<int64_t>(0, ended_ns - job->info.started_ns - job->info.chunks_waited_ns);
+  settle(job);
+}
+
+void Core::settle(const JobPtr& job) {
+  // Nothing more lands for a job that the arbiter gave up, or does not know of after a lost link.
+  if (find_arena(job->arena)->resident(0) || job->given_up || phase_ != Phase::connected) {
+    report_done(job);
+    return;
+  }
+  job->state = State::settling;
+  changed_.notify_all();
+}
+
+void Core::report_done(const JobPtr& job) {
+  job->state = State::over;
+  send(protocol::JobDone{job->id, job->execution_ns});
+  jobs_.erase(job->id);
+  carry_out_held_back(job->arena);
   changed_.notify_all();
 }
 

@@ -2,11 +2,13 @@
 // mutex; the rules are in the files of Core.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <optional>
 #include <string>
+#include <variant>
 
 #include "csrc/base/unique_fd.h"
 #include "csrc/client/session.h"
@@ -50,8 +52,15 @@ struct ArenaRecord {
   uint32_t revokes_answered = 0;
   bool closing = false;  // commands for it are void
 
-  bool resident() const {
-    return published && landed >= published->chunks && revokes_given == revokes_answered;
+  // Commands that came while a job used the arena that the arbiter had given up: carried out when
+  // it has ended.
+  std::deque<std::variant<protocol::Grant, protocol::Revoke>> held_back;
+  bool holds_back = false;
+
+  // Its first `chunks` are there and stay; more than it has, or 0: all of them.
+  bool resident(uint32_t chunks) const {
+    if (!published || revokes_given != revokes_answered) return false;
+    return landed >= (chunks == 0 ? published->chunks : std::min(chunks, published->chunks));
   }
 };
 
@@ -79,9 +88,10 @@ struct TaskRecord {
 struct JobRecord {
   enum class State : uint8_t {
     waiting,
-    ready,    // granted and resident; its owner does not know yet
-    started,  // its owner knows and uses the memory
-    ending,   // the device work is waited for
+    ready,     // granted, and what it starts with is resident; its owner does not know yet
+    started,   // its owner knows and uses the memory
+    ending,    // the device work is waited for
+    settling,  // over for its owner; its arena is still being restored
     over,
   };
   protocol::JobId id = 0;
@@ -89,6 +99,10 @@ struct JobRecord {
   engine::ArenaId arena = 0;
   State state = State::waiting;
   bool granted = false;  // Run has come
+  Start start = Start::whole;
+  uint32_t first_chunks = 0;      // of Run, when granted
+  std::optional<Error> given_up;  // by the arbiter, while its owner uses the memory
+  int64_t execution_ns = 0;       // to report, once it is settling
   JobInfo info;
   int64_t requested_ns = 0;
   uint64_t restored_before_bytes = 0;

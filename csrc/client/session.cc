@@ -46,7 +46,7 @@ class TaskHandle final : public Task, public std::enable_shared_from_this<TaskHa
   Result<Verdict> resume(int64_t limit_ns) override {
     return guarded(core_, &Core::resume, task_, limit_ns);
   }
-  Result<std::shared_ptr<Job>> release(int64_t release_ns, bool exclusive) override;
+  Result<std::shared_ptr<Job>> release(int64_t release_ns, bool exclusive, Start start) override;
   Status close() override { return guarded(core_, &Core::close_task, task_); }
 
  private:
@@ -64,6 +64,9 @@ class JobHandle final : public Job {
   Result<bool> wait(int64_t limit_ns) override {
     return guarded(core_, &Core::wait, job_, limit_ns);
   }
+  Result<uint32_t> wait_for_chunks(uint32_t chunks, int64_t limit_ns) override {
+    return guarded(core_, &Core::wait_for_chunks, job_, chunks, limit_ns);
+  }
   int ready_descriptor() override { return core_->in_child() ? -1 : core_->ready_descriptor(job_); }
   void cancel() override {
     if (!core_->in_child()) core_->cancel(job_);
@@ -79,8 +82,8 @@ class JobHandle final : public Job {
   const JobPtr job_;
 };
 
-Result<std::shared_ptr<Job>> TaskHandle::release(int64_t release_ns, bool exclusive) {
-  RTSWAP_ASSIGN(JobPtr job, guarded(core_, &Core::release, task_, release_ns, exclusive));
+Result<std::shared_ptr<Job>> TaskHandle::release(int64_t release_ns, bool exclusive, Start start) {
+  RTSWAP_ASSIGN(JobPtr job, guarded(core_, &Core::release, task_, release_ns, exclusive, start));
   return std::make_shared<JobHandle>(core_, shared_from_this(), std::move(job));
 }
 

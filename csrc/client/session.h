@@ -69,24 +69,41 @@ struct TaskOptions {
   OnRefusal on_refusal = OnRefusal::refuse;
 };
 
+// What must be there when a job starts.
+enum class Start : uint8_t {
+  prefix,  // as much as the arbiter says: its owner waits for the rest by wait_for_chunks()
+  whole,   // all memory of its arena
+};
+
 // Everything one job can tell. Instants are CLOCK_MONOTONIC ns; 0: has not happened.
 struct JobInfo {
   uint64_t index = 0;  // of this task, from 0
   int64_t release_ns = 0;
-  int64_t deadline_ns = 0;      // kNoDeadline_ns: none
-  int64_t started_ns = 0;       // granted and wholly resident
-  int64_t ended_ns = 0;         // its device work had completed
-  int64_t waited_ns = 0;        // from the request to started
-  uint64_t restored_bytes = 0;  // for this job, since its request
+  int64_t deadline_ns = 0;       // kNoDeadline_ns: none
+  int64_t started_ns = 0;        // granted, with the memory it starts with there
+  int64_t ended_ns = 0;          // its device work had completed
+  int64_t waited_ns = 0;         // from the request to started
+  uint64_t restored_bytes = 0;   // for this job, since its request; so far, until it has ended
+  uint32_t first_chunks = 0;     // of its arena that were there when it started
+  uint32_t arena_chunks = 0;     // of all that there are; both 0 before the start
+  int64_t chunks_waited_ns = 0;  // since then, in wait_for_chunks
 };
 
 class Job {
  public:
   virtual ~Job() = default;  // a job that is neither ended nor cancelled is cancelled
 
-  // Waits up to `limit_ns` for the grant and for residency. true: started; false: still waiting.
-  // Errors end the job: job_dropped, daemon_unavailable, closed, out_of_memory. Blocks.
+  // Waits up to `limit_ns` for the grant and for the memory to start with. true: started; false:
+  // still waiting. Errors end the job: job_dropped, daemon_unavailable, closed, out_of_memory.
+  // Blocks.
   virtual Result<bool> wait(int64_t limit_ns) = 0;
+
+  // Of a started job: waits up to `limit_ns` until the arena's first `chunks` have landed and
+  // returns how many have; fewer: still waiting. What has landed stays until end(). An error says
+  // that the rest does not come any more (the arbiter gave the job up, the link was lost before the
+  // memory was granted, the session was closed); the job can only be ended then. Blocks. From any
+  // thread.
+  virtual Result<uint32_t> wait_for_chunks(uint32_t chunks, int64_t limit_ns) = 0;
 
   // A descriptor that polls readable once wait(0) would not return false. The job's own.
   virtual int ready_descriptor() = 0;
@@ -94,8 +111,9 @@ class Job {
   // Gives up waiting. When the grant has crossed it on the wire it is returned at once. Idempotent.
   virtual void cancel() = 0;
 
-  // Ends a started job: waits until the work queued so far on `streams` has completed, then returns
-  // the grant. Blocks. The grant is returned also when waiting fails (`device_lost`).
+  // Ends a started job: waits until the work queued so far on `streams` has completed. Blocks. The
+  // grant is returned then, also when waiting fails (`device_lost`); of an arena that is still
+  // being restored, once that is done, which is not waited for.
   virtual Status end(std::span<const driver::StreamHandle> streams) = 0;
 
   virtual JobInfo info() const = 0;
@@ -118,7 +136,7 @@ class Task {
 
   // Requests a job released at `release_ns` (CLOCK_MONOTONIC; 0: now). `exclusive`: no deadline,
   // best effort, whatever the task: warm-up and reading outside jobs.
-  virtual Result<std::shared_ptr<Job>> release(int64_t release_ns, bool exclusive) = 0;
+  virtual Result<std::shared_ptr<Job>> release(int64_t release_ns, bool exclusive, Start start) = 0;
 
   // Ends the task; waiting jobs fail with `closed`. REQUIRES: no job of it is started. Idempotent.
   virtual Status close() = 0;

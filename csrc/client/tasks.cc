@@ -134,7 +134,7 @@ Status Core::close_task(const TaskPtr& task) {
   const Error reason{ErrorCode::closed, "task \"" + task->options.name + "\" was closed"};
   std::erase_if(jobs_, [&](const auto& entry) {
     if (entry.second->task != task->id) return false;
-    fail_job(*entry.second, reason);
+    if (entry.second->state != JobRecord::State::settling) fail_job(*entry.second, reason);
     return true;
   });
   // A grant that crosses this message is taken back by the arbiter itself.

@@ -16,6 +16,7 @@ Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, s
       .bytes = bytes,
       .first_position = total(),
       .chunks = static_cast<uint32_t>(div_up(bytes, chunk_bytes_)),
+      .chunk_bytes = chunk_bytes_,
       .kind = kind,
   };
   segments_.push_back(segment);

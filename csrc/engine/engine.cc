@@ -35,7 +35,7 @@ class Engine::Impl {
         bank_(bank),
         images_(driver),
         streams_(driver),
-        restore_lane_(driver, bank, listener, streams_, dispatcher_),
+        restore_lane_(driver, bank, listener, options, streams_, dispatcher_),
         evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, dispatcher_),
         restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })),
         evict_thread_(start_engine_thread("rtswap-evict", [this] { evict_lane_.run(); })) {}

@@ -42,6 +42,7 @@ struct Segment {
   uint64_t bytes = 0;           // as asked for; the range is chunk-rounded
   uint32_t first_position = 0;
   uint32_t chunks = 0;
+  uint64_t chunk_bytes = 0;
   Kind kind = Kind::read_only;
 };
 
@@ -75,6 +76,9 @@ struct EngineOptions {
   // Checksums read_only chunks before they are unmapped; a changed one is written back and counted
   // instead of being lost. Costs one read of the memory: on in tests, off otherwise.
   bool verify = false;
+  // Most that is restored by one copy, and lands as one (but at least a chunk). 0: what suits the
+  // link of a GPU.
+  uint64_t batch_bytes = 0;
 };
 
 class Engine {

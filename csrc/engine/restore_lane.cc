@@ -93,7 +93,7 @@ Status RestoreLane::prepare(Transfer& transfer) {
                                                    std::to_string(state.total()) + " chunks");
   }
   transfer.runs = state.split(
-      {command.first_position, static_cast<uint32_t>(command.chunks.size())}, kBatch_bytes);
+      {command.first_position, static_cast<uint32_t>(command.chunks.size())}, batch_bytes_);
   return {};
 }
 

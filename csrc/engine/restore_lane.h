@@ -18,10 +18,11 @@ namespace rtswap::engine {
 class RestoreLane {
  public:
   RestoreLane(driver::Driver& driver, const bank::Bank& bank, EngineListener& listener,
-              CopyStreams& streams, Dispatcher& dispatcher)
+              const EngineOptions& options, CopyStreams& streams, Dispatcher& dispatcher)
       : driver_(driver),
         bank_(bank),
         listener_(listener),
+        batch_bytes_(options.batch_bytes == 0 ? kBatch_bytes : options.batch_bytes),
         streams_(streams),
         dispatcher_(dispatcher) {}
 
@@ -71,6 +72,7 @@ class RestoreLane {
   driver::Driver& driver_;
   const bank::Bank& bank_;
   EngineListener& listener_;
+  const uint64_t batch_bytes_;
   CopyStreams& streams_;
   Dispatcher& dispatcher_;
 

@@ -93,7 +93,7 @@ struct Timing {
   int64_t wcet_ns = 0;      // execution alone on the device, all memory resident; 0: not known yet
   // In order of execution, wcet_ns together. A client that gives them can start a job on a prefix
   // of its arena and wait for each further chunk. Empty: a job starts with all its memory there.
-  std::vector<LayerNeed> layers;
+  std::vector<LayerNeed> layers = {};
 };
 
 struct OpenTask {

@@ -7,6 +7,7 @@
 #include "csrc/python/device_meter.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/planning.h"
+#include "csrc/python/prefix_gate.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/simulation.h"
 #include "csrc/python/tensor_set.h"
@@ -29,6 +30,7 @@ PYBIND11_MODULE(_core, module) {
   rtswap::python::bind_session(module);
   rtswap::python::bind_tasks(module);
   rtswap::python::bind_tensors(module);
+  rtswap::python::bind_prefix_gate(module);
   rtswap::python::bind_region(module);
   rtswap::python::bind_simulation(module);
   rtswap::python::bind_planning(module);

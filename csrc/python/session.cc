@@ -78,11 +78,11 @@ void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_
 }
 
 TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::string& name,
-                     int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns, bool resident,
-                     bool late_run, bool best_effort) {
+                     int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns, const Layers& layers,
+                     bool resident, bool late_run, bool best_effort) {
   client::TaskOptions options;
   options.name = name;
-  options.timing = {.period_ns = period_ns, .deadline_ns = deadline_ns, .wcet_ns = wcet_ns};
+  options.timing = timing_of(period_ns, deadline_ns, wcet_ns, layers);
   options.resident = resident;
   options.late = late_run ? client::LatePolicy::run : client::LatePolicy::drop;
   options.on_refusal = best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
@@ -94,11 +94,13 @@ TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::s
 void bind_session(py::module_& module) {
   py::class_<engine::Segment>(module, "Segment")
       // A segment over any memory, so that TensorSet can be tested without a session.
-      .def(py::init([](uint64_t address, uintptr_t host, uint64_t bytes) {
-             return engine::Segment{
-                 .address = address, .host = reinterpret_cast<std::byte*>(host), .bytes = bytes};
+      .def(py::init([](uint64_t address, uintptr_t host, uint64_t bytes, uint64_t chunk_bytes) {
+             return engine::Segment{.address = address,
+                                    .host = reinterpret_cast<std::byte*>(host),
+                                    .bytes = bytes,
+                                    .chunk_bytes = chunk_bytes};
            }),
-           py::arg("address"), py::arg("host_address"), py::arg("bytes"))
+           py::arg("address"), py::arg("host_address"), py::arg("bytes"), py::arg("chunk_bytes"))
       .def_readonly("address", &engine::Segment::address)
       .def_readonly("bytes", &engine::Segment::bytes)
       .def_readonly("chunks", &engine::Segment::chunks)
@@ -164,8 +166,8 @@ void bind_session(py::module_& module) {
           },
           py::arg("arena"))
       .def("open_task", &open_task, py::kw_only(), py::arg("arena"), py::arg("name"),
-           py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("resident"),
-           py::arg("late_run"), py::arg("best_effort"))
+           py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("layers"),
+           py::arg("resident"), py::arg("late_run"), py::arg("best_effort"))
       .def(
           "snapshot",
           [](SessionObject& self, int64_t limit_ns) {

@@ -43,9 +43,8 @@ py::dict wait_verdict(TaskObject& task, int64_t limit_ns) {
 }
 
 py::dict update(TaskObject& task, int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns,
-                int64_t limit_ns) {
-  const client::Timing timing{
-      .period_ns = period_ns, .deadline_ns = deadline_ns, .wcet_ns = wcet_ns};
+                const Layers& layers, int64_t limit_ns) {
+  const client::Timing timing = timing_of(period_ns, deadline_ns, wcet_ns, layers);
   return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
                             return task->update(timing, slice_ns);
                           }));
@@ -71,6 +70,22 @@ bool wait_job(JobObject& job, int64_t limit_ns) {
   return started;
 }
 
+uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
+  uint32_t landed = 0;
+  std::optional<Error> failure;
+  wait_in_slices(-1, [&](int64_t slice_ns) {
+    const Result<uint32_t> answer = job->wait_for_chunks(chunks, slice_ns);
+    if (answer) {
+      landed = *answer;
+    } else {
+      failure = answer.error();
+    }
+    return failure || landed >= chunks;
+  });
+  if (failure) raise(*failure);
+  return landed;
+}
+
 void end_job(JobObject& job, const std::vector<uint64_t>& streams) {
   std::vector<driver::StreamHandle> handles;
   handles.reserve(streams.size());
@@ -83,6 +98,7 @@ void end_job(JobObject& job, const std::vector<uint64_t>& streams) {
 void bind_tasks(py::module_& module) {
   py::class_<JobObject>(module, "Job")
       .def("wait", &wait_job, py::arg("limit_ns"))
+      .def("wait_for_chunks", &wait_for_chunks, py::arg("chunks"))
       .def("ready_descriptor", [](JobObject& self) { return self->ready_descriptor(); })
       .def("cancel",
            [](JobObject& self) {
@@ -97,15 +113,17 @@ void bind_tasks(py::module_& module) {
       .def("verdict", [](TaskObject& self) { return to_python(self->verdict()); })
       .def("wait_verdict", &wait_verdict, py::arg("limit_ns"))
       .def("update", &update, py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"),
-           py::arg("limit_ns"))
+           py::arg("layers"), py::arg("limit_ns"))
       .def("pause", [](TaskObject& self) { take_unlocked([&] { return self->pause(); }); })
       .def("resume", &resume, py::arg("limit_ns"))
       .def(
           "release",
-          [](TaskObject& self, int64_t release_ns, bool exclusive) {
-            return JobObject(take_unlocked([&] { return self->release(release_ns, exclusive); }));
+          [](TaskObject& self, int64_t release_ns, bool exclusive, bool whole) {
+            const auto start = whole ? client::Start::whole : client::Start::prefix;
+            return JobObject(
+                take_unlocked([&] { return self->release(release_ns, exclusive, start); }));
           },
-          py::arg("release_ns"), py::arg("exclusive"))
+          py::arg("release_ns"), py::arg("exclusive"), py::arg("whole"))
       .def("close", [](TaskObject& self) { take_unlocked([&] { return self->close(); }); });
 }
 

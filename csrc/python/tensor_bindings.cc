@@ -81,6 +81,8 @@ void bind_tensors(py::module_& module) {
       .def("holds", &TensorSet::holds, py::arg("tensor"))
       .def("open", &TensorSet::open)
       .def("close", &TensorSet::close, py::arg("message"))
+      .def("close_beyond", &TensorSet::close_beyond, py::arg("landed_chunks"), py::arg("message"))
+      .def("open_up_to", &TensorSet::open_up_to, py::arg("landed_chunks"))
       .def("note_versions", &TensorSet::note_versions)
       .def("changed", &TensorSet::changed)
       .def("save_changed", &TensorSet::save_changed, py::arg("uncounted"))

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "csrc/base/check.h"
@@ -160,6 +161,9 @@ void TensorSet::fill(Kind kind, const engine::Segment& segment) {
   for (Extent& extent : extents_) {
     if (extent.kind != kind) continue;
     extent.address = reinterpret_cast<void*>(segment.address + extent.offset_bytes);
+    const uint64_t last_byte = extent.offset_bytes + std::max<uint64_t>(extent.bytes, 1) - 1;
+    extent.chunks =
+        segment.first_position + static_cast<uint32_t>(last_byte / segment.chunk_bytes) + 1;
     if (segment.host == nullptr) continue;  // scratch
     extent.host = segment.host + extent.offset_bytes;
     if (extent.empty) continue;
@@ -189,6 +193,10 @@ void TensorSet::commit(std::shared_ptr<void> arena) {
       move_to_new_storage(extent, arena);
     }
   }
+  by_chunks_.resize(extents_.size());
+  std::iota(by_chunks_.begin(), by_chunks_.end(), size_t{0});
+  std::stable_sort(by_chunks_.begin(), by_chunks_.end(),
+                   [this](size_t a, size_t b) { return extents_[a].chunks < extents_[b].chunks; });
   committed_ = true;
 }
 
@@ -285,6 +293,29 @@ void TensorSet::close(const std::string& message) {
   for (Extent& extent : extents_) close_storage(*extent.home.unsafeGetStorageImpl(), message);
 }
 
+void TensorSet::close_beyond(uint32_t landed_chunks, const std::string& message) {
+  opened_ = 0;
+  open_up_to(landed_chunks);
+  for (size_t i = opened_; i < by_chunks_.size(); ++i) {
+    close_storage(*extents_[by_chunks_[i]].home.unsafeGetStorageImpl(), message);
+  }
+}
+
+void TensorSet::open_up_to(uint32_t landed_chunks) {
+  for (; opened_ < by_chunks_.size(); ++opened_) {
+    Extent& extent = extents_[by_chunks_[opened_]];
+    if (extent.chunks > landed_chunks) return;
+    open_storage(*extent.home.unsafeGetStorageImpl());
+  }
+}
+
+void TensorSet::add_needs(std::vector<MemoryNeed>& needs) const {
+  for (const Extent& extent : extents_) {
+    const auto begin = reinterpret_cast<uintptr_t>(extent.address);
+    needs.push_back({begin, begin + extent.bytes, extent.chunks});
+  }
+}
+
 int64_t TensorSet::version(const Extent& extent) const {
   int64_t sum = 0;
   for (const size_t member : extent.members) {
@@ -347,6 +378,7 @@ void TensorSet::release() {
   if (!committed_) return;
   for (Extent& extent : extents_) release_one(extent);
   committed_ = false;
+  by_chunks_.clear();
   extents_.clear();
   watch({}, {}, {});
   tensors_.clear();

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "csrc/python/prefix_gate.h"
 #include "csrc/python/tensor_checks.h"
 
 namespace rtswap::python {
@@ -77,6 +78,13 @@ class TensorSet {
 
   void open();
   void close(const std::string& message);
+  // Of a job that begins on a prefix: opens the storages that lie in the arena's first chunks and
+  // closes the others; then, as more chunks land, opens those that have come. Does not close what
+  // an earlier call has opened.
+  void close_beyond(uint32_t landed_chunks, const std::string& message);
+  void open_up_to(uint32_t landed_chunks);
+  // Appends what each storage needs. REQUIRES: commit.
+  void add_needs(std::vector<MemoryNeed>& needs) const;
 
   // Remembers the version counters of read_only storages. `changed`: names of tensors whose storage
   // was counted as written since. `save_changed`: writes those to the host image, which eviction
@@ -107,6 +115,7 @@ class TensorSet {
     std::vector<size_t> members;  // indices into tensors_
     std::byte* host = nullptr;
     void* address = nullptr;
+    uint32_t chunks = 0;  // of the arena's first ones: as many as must be there for all of it
     c10::Device origin;
     int64_t version = 0;   // sum over the members, as of note_versions
     bool partial = false;  // other parts of `source` stay where they are
@@ -134,6 +143,8 @@ class TensorSet {
   std::vector<NamedTensor> tensors_;
   std::vector<Extent> extents_;
   std::unordered_map<const c10::StorageImpl*, size_t> by_storage_;
+  std::vector<size_t> by_chunks_;  // extents in the order in which their memory lands
+  size_t opened_ = 0;              // so many of by_chunks_; meaningful during a job on a prefix
   std::vector<Watch> watches_;
   std::vector<Watch> children_;
   std::vector<std::pair<pybind11::dict, size_t>> tables_;  // with their sizes

@@ -5,6 +5,16 @@ using py::literals::operator""_a;
 
 namespace rtswap::python {
 
+client::Timing timing_of(int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns,
+                         const Layers& layers) {
+  client::Timing timing;
+  timing.period_ns = period_ns;
+  timing.deadline_ns = deadline_ns;
+  timing.wcet_ns = wcet_ns;
+  for (const auto& [chunks, execution_ns] : layers) timing.layers.push_back({chunks, execution_ns});
+  return timing;
+}
+
 py::list to_python(const std::vector<protocol::DeviceDescription>& devices) {
   py::list list;
   for (const protocol::DeviceDescription& device : devices) {
@@ -57,11 +67,16 @@ py::dict to_python(const protocol::Snapshot& snapshot) {
 }
 
 py::dict to_python(const protocol::Verdict& verdict) {
+  py::list layers;
+  for (const protocol::LayerNeed& layer : verdict.timing.layers) {
+    layers.append(py::make_tuple(layer.chunks, layer.execution_ns));
+  }
   return py::dict(
       "state"_a = protocol::to_string(verdict.state), "refused"_a = verdict.request_refused,
       "reason"_a = verdict.reason.message, "period_ns"_a = verdict.timing.period_ns,
       "deadline_ns"_a = verdict.timing.deadline_ns, "wcet_ns"_a = verdict.timing.wcet_ns,
-      "resident"_a = verdict.resident, "late_run"_a = verdict.late == protocol::LatePolicy::run,
+      "layers"_a = layers, "resident"_a = verdict.resident,
+      "late_run"_a = verdict.late == protocol::LatePolicy::run,
       "response_bound_ns"_a = verdict.response_bound_ns, "block_ns"_a = verdict.block_ns);
 }
 
@@ -71,7 +86,9 @@ py::dict to_python(const client::JobInfo& info) {
   return py::dict("index"_a = info.index, "release_ns"_a = info.release_ns,
                   "deadline_ns"_a = deadline, "started_ns"_a = info.started_ns,
                   "ended_ns"_a = info.ended_ns, "waited_ns"_a = info.waited_ns,
-                  "restored_bytes"_a = info.restored_bytes);
+                  "restored_bytes"_a = info.restored_bytes, "first_chunks"_a = info.first_chunks,
+                  "arena_chunks"_a = info.arena_chunks,
+                  "chunks_waited_ns"_a = info.chunks_waited_ns);
 }
 
 }  // namespace rtswap::python

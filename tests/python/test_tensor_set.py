@@ -26,7 +26,7 @@ class FakeArena:
     def __init__(self, size: int) -> None:
         self._maps = [mmap.mmap(-1, max(size, 1)) for _ in range(2)]
         addresses = [addressof(c_char.from_buffer(area)) for area in self._maps]
-        self.segment = _core.Segment(addresses[0], addresses[1], size)
+        self.segment = _core.Segment(addresses[0], addresses[1], size, 4096)
         self.size = size
 
     def restore(self) -> None:

@@ -98,7 +98,7 @@ class Model {
 };
 
 std::shared_ptr<Job> started(Task& task) {
-  auto job = task.release(0, true).value();
+  auto job = task.release(0, true, Start::whole).value();
   const auto waited = job->wait(kPatience_ns);
   INFO((waited ? "" : waited.error().message));
   REQUIRE(waited);
@@ -158,7 +158,7 @@ TEST_CASE("models of several threads exclude each other and lose nothing") {
   for (int i = 0; i < 3; ++i) {
     threads.emplace_back([&, i] {
       for (int cycle = 0; cycle < 15; ++cycle) {
-        const auto job = tasks[i]->release(0, true).value();
+        const auto job = tasks[i]->release(0, true, Start::whole).value();
         wrong += !job->wait(kPatience_ns).value_or(false);
         wrong += inside.fetch_add(1) != 0;
         wrong += !models[i]->work();
@@ -177,8 +177,8 @@ TEST_CASE("a waiting job can be waited for, polled, and cancelled; the next one 
   const auto task = model.open("model");
   const auto running = started(*task);
   CHECK(running->wait(0).value());
-  const auto waiting = task->release(0, true).value();
-  const auto after = task->release(0, true).value();
+  const auto waiting = task->release(0, true, Start::whole).value();
+  const auto after = task->release(0, true, Start::whole).value();
   CHECK_FALSE(waiting->wait(0).value());
   CHECK_FALSE(after->wait(1'000'000).value());
   CHECK(waiting->end({}).error().code == ErrorCode::invalid_argument);
@@ -199,8 +199,8 @@ TEST_CASE("a job whose last reference goes gives its grant back") {
   const auto session = embedded(8);
   Model model(*session, "model", kChunk, 4);
   const auto task = model.open("model");
-  started(*task).reset();                  // started
-  task->release(0, true).value().reset();  // granted or on its way
+  started(*task).reset();                                // started
+  task->release(0, true, Start::whole).value().reset();  // granted or on its way
   const auto job = started(*task);
   CHECK(model.work());
   CHECK(job->end({}));
@@ -213,8 +213,8 @@ TEST_CASE("names are unique in the process, and free again after close") {
   const auto again = session->open_task(model.arena(), named("same"));
   REQUIRE_FALSE(again);
   CHECK(again.error().code == ErrorCode::duplicate_name);
-  const auto waiting = task->release(0, true).value();
-  const auto blocked = task->release(0, true).value();
+  const auto waiting = task->release(0, true, Start::whole).value();
+  const auto blocked = task->release(0, true, Start::whole).value();
   REQUIRE(waiting->wait(kPatience_ns).value());
   CHECK(task->close().error().code == ErrorCode::invalid_argument);
   REQUIRE(waiting->end({}));
@@ -222,7 +222,7 @@ TEST_CASE("names are unique in the process, and free again after close") {
   CHECK(task->close());
   CHECK(task->close());
   CHECK(blocked->wait(0).error().code == ErrorCode::closed);
-  CHECK(task->release(0, true).error().code == ErrorCode::closed);
+  CHECK(task->release(0, true, Start::whole).error().code == ErrorCode::closed);
   CHECK(model.open("same"));
   CHECK(session->close_arena(model.arena()));
   CHECK(session->close_arena(model.arena()).error().code == ErrorCode::closed);
@@ -244,12 +244,14 @@ TEST_CASE("a refused update keeps the old timing, and says why") {
       {.period_ns = 200'000'000, .deadline_ns = 150'000'000, .wcet_ns = 1'000'000}, kPatience_ns);
   REQUIRE(slower);
   CHECK(slower->timing.period_ns == 200'000'000);
-  CHECK(task->release(1000, false).value()->info().deadline_ns == 150'001'000);
-  CHECK(task->release(1000, true).value()->info().deadline_ns == protocol::kNoDeadline_ns);
+  CHECK(task->release(1000, false, Start::whole).value()->info().deadline_ns == 150'001'000);
+  CHECK(task->release(1000, true, Start::whole).value()->info().deadline_ns ==
+        protocol::kNoDeadline_ns);
 
   REQUIRE(task->pause());
   CHECK(task->wait_verdict(kPatience_ns)->state == TaskState::paused);
-  CHECK(task->release(0, true).value()->wait(kPatience_ns).error().code == ErrorCode::job_dropped);
+  CHECK(task->release(0, true, Start::whole).value()->wait(kPatience_ns).error().code ==
+        ErrorCode::job_dropped);
   CHECK(task->resume(kPatience_ns)->state == TaskState::admitted);
 }
 
@@ -260,7 +262,7 @@ TEST_CASE("a release that comes early counts from the end of the period, for arb
       model.open("camera", {.period_ns = 200_ms, .deadline_ns = 200_ms, .wcet_ns = 1_ms});
   int64_t first_release_ns = 0;
   for (int i = 0; i < 3; ++i) {  // all at once
-    const auto job = task->release(0, false).value();
+    const auto job = task->release(0, false, Start::whole).value();
     REQUIRE(job->wait(kPatience_ns).value());
     CHECK(model.work());
     REQUIRE(job->end({}));
@@ -333,7 +335,7 @@ TEST_CASE("closing a session ends whatever waits, in every state") {
   Model model(*session, "model", kChunk, 9);
   const auto task = model.open("model");
   const auto running = started(*task);
-  const auto waiting = task->release(0, true).value();
+  const auto waiting = task->release(0, true, Start::whole).value();
   std::optional<ErrorCode> seen;
   std::thread waiter([&] { seen = waiting->wait(-1).error().code; });
   CHECK(session->close());
@@ -341,7 +343,7 @@ TEST_CASE("closing a session ends whatever waits, in every state") {
   CHECK(seen == ErrorCode::closed);
   CHECK(session->close());
   CHECK(running->end({}).error().code == ErrorCode::closed);
-  CHECK(task->release(0, true).error().code == ErrorCode::closed);
+  CHECK(task->release(0, true, Start::whole).error().code == ErrorCode::closed);
   CHECK(task->wait_verdict(-1).error().code == ErrorCode::closed);
   CHECK(session->open_arena(0, "late").error().code == ErrorCode::closed);
   CHECK(session->snapshot(-1).error().code == ErrorCode::closed);
@@ -356,7 +358,7 @@ TEST_CASE("handles may outlive their session") {
   {
     Model model(*session, "model", kChunk, 10);
     task = model.open("model");
-    job = task->release(0, true).value();
+    job = task->release(0, true, Start::whole).value();
   }
   session.reset();
   CHECK(job->wait(-1).error().code == ErrorCode::closed);

@@ -44,7 +44,7 @@ Opened open() {
 }
 
 bool one_job(Task& task) {
-  const auto job = task.release(0, true).value();
+  const auto job = task.release(0, true, Start::whole).value();
   return job->wait(kPatience_ns).value_or(false) && job->end({}).has_value();
 }
 
@@ -76,12 +76,12 @@ int in_child(Body body) {
 
 TEST_CASE("in a forked child every call is closed, and the parent goes on") {
   Opened opened = open();
-  std::shared_ptr<Job> job = opened.task->release(0, true).value();
+  std::shared_ptr<Job> job = opened.task->release(0, true, Start::whole).value();
   REQUIRE(job->wait(kPatience_ns).value());
   const int status = in_child([&] {
     bool right = closed(job->wait(-1).error()) && closed(job->end({}).error());
     right &= job->ready_descriptor() == -1 && !opened.session->connected();
-    right &= closed(opened.task->release(0, true).error());
+    right &= closed(opened.task->release(0, true, Start::whole).error());
     right &= closed(opened.task->wait_verdict(-1).error());
     right &= closed(opened.session->open_arena(0, "child").error());
     right &= closed(opened.session->snapshot(-1).error());

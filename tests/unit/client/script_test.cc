@@ -7,82 +7,12 @@
 #include <thread>
 
 #include "tests/catch.h"
-#include "tests/unit/client/scripted_arbiter.h"
+#include "tests/unit/client/scene.h"
 
 using namespace rtswap;
 using namespace rtswap::client;
 using namespace rtswap::client::test;
 using rtswap::test::contains;
-
-namespace {
-
-// A session with one arena of three chunks (two of weights, one of state) and one task.
-struct Scene {
-  Scene() {
-    session = connect_through(std::make_unique<ScriptedSource>(script), {}).value();
-    CHECK(script->take<protocol::Hello>().resumed_session == 0);
-    arena = session->open_arena(0, "model").value();
-    CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);
-    weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk, {}).value();
-    state = session->add_segment(arena, engine::Kind::mutable_state, 100, {}).value();
-    REQUIRE(session->publish_arena(arena, -1));
-    const auto opened = script->take<protocol::OpenArena>();
-    CHECK(opened.chunks == 3);
-    CHECK(opened.mutable_chunks == 1);
-    TaskOptions options;
-    options.name = "task";
-    task = session->open_task(arena, options).value();
-    task_id = script->take<protocol::OpenTask>().task;
-    answer(1, TaskState::best_effort);
-  }
-
-  void answer(uint32_t request, TaskState state_now, std::optional<Error> refusal = std::nullopt,
-              Timing timing = {}) {
-    protocol::Verdict verdict;
-    verdict.task = task_id;
-    verdict.state = state_now;
-    verdict.request_refused = refusal.has_value();
-    if (refusal) verdict.reason = *refusal;
-    verdict.timing = timing;
-    verdict.requests_answered = request;
-    script->deliver(verdict);
-  }
-  protocol::JobId release(std::shared_ptr<Job>& job) {
-    job = task->release(0, true).value();
-    return script->take<protocol::Release>().job;
-  }
-  void grant(uint32_t first, std::vector<uint32_t> chunks) {
-    script->deliver(protocol::Grant{arena, first, std::move(chunks)});
-  }
-  void make_resident() {
-    grant(0, {4, 5, 6});
-    while (script->take<protocol::Restored>().landed_chunks < 3) {
-    }
-  }
-  std::shared_ptr<Job> start() {
-    std::shared_ptr<Job> job;
-    const auto id = release(job);
-    script->deliver(protocol::Run{id});
-    REQUIRE(job->wait(kPatience_ns).value());
-    return job;
-  }
-  void reconnect(const std::string& bank_id = {}) {
-    if (!bank_id.empty()) {
-      const std::lock_guard lock(script->mutex);
-      script->welcome.devices[0].bank_id = bank_id;
-    }
-    script->allow_connections(true);
-  }
-
-  const std::shared_ptr<ScriptedArbiter> script = std::make_shared<ScriptedArbiter>();
-  std::shared_ptr<Session> session;
-  engine::ArenaId arena = 0;
-  engine::Segment weights, state;
-  std::shared_ptr<Task> task;
-  protocol::TaskId task_id = 0;
-};
-
-}  // namespace
 
 TEST_CASE("a job starts when it has the device and all its memory, in either order") {
   Scene scene;
@@ -259,7 +189,7 @@ TEST_CASE("a lost link fails what waits, keeps what runs, and resumes with what 
   CHECK(failed.error().code == ErrorCode::daemon_unavailable);
   CHECK_THAT(failed.error().message, contains("resumes by itself"));
   CHECK_FALSE(scene.session->connected());
-  CHECK(scene.task->release(0, true).error().code == ErrorCode::daemon_unavailable);
+  CHECK(scene.task->release(0, true, Start::whole).error().code == ErrorCode::daemon_unavailable);
   CHECK(running->wait(0).value());
   scene.script->allow_connections(true);
   CHECK(running->end({}));
@@ -320,7 +250,7 @@ TEST_CASE(
   scene.reconnect("another bank");
   scene.script->take<protocol::Hello>();
   const auto ended = [&] {
-    const auto released = scene.task->release(0, true);
+    const auto released = scene.task->release(0, true, Start::whole);
     return !released &&
            std::string(released.error().message).find("other memory") != std::string::npos;
   };
@@ -351,7 +281,7 @@ TEST_CASE("an arbiter that is back without a device ends the tasks there, and no
     CHECK(result.error().code == ErrorCode::unknown_device);
     CHECK_THAT(result.error().message, contains("SIM-script") && contains("safe in host memory"));
   };
-  expect_gone(scene.task->release(0, true));
+  expect_gone(scene.task->release(0, true, Start::whole));
   expect_gone(scene.task->pause());
   expect_gone(scene.session->open_arena(0, "other"));
   expect_gone(scene.session->add_segment(scene.arena, engine::Kind::read_only, 1, {}));
@@ -362,7 +292,7 @@ TEST_CASE("an arbiter that is back without a device ends the tasks there, and no
     scene.script->lose_link();
     CHECK(scene.script->take<protocol::Hello>().held.empty());
     while (!scene.session->connected()) std::this_thread::yield();
-    expect_gone(scene.task->release(0, true));
+    expect_gone(scene.task->release(0, true, Start::whole));
   }
   CHECK(scene.task->close());
   CHECK(scene.session->close_arena(scene.arena));

@@ -1,0 +1,46 @@
+"""From observed passes to what the stretches of a job need and cost. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+MOST_STRETCHES = 64
+"""More tell little, and each is a term of the schedulability test."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass through a model. Instants in ns of one clock."""
+
+    uses: list[tuple[int, int]]
+    """(chunks, instant): from then on the pass used memory up to there. Both ascend."""
+    ended_ns: int
+
+    def left_ns(self, chunks: int) -> int:
+        """What was left to do when the pass first used more than the chunks before these."""
+        return next((self.ended_ns - at for need, at in self.uses if need >= chunks), 0)
+
+
+def stretches(passes: list[Pass], worst_ns: int) -> list[tuple[int, int]]:
+    """(chunks, ns): with the arena's first ``chunks`` there, a job can execute for so long.
+
+    In order of execution, with ascending chunks, ``worst_ns`` together. From each stretch on they
+    are as long as the longest that any pass had left there. Nothing where one stretch needs it all.
+    """
+    needs = sorted({chunks for observed in passes for chunks, _ in observed.uses})
+    if not needs:
+        return []
+    left = [max(observed.left_ns(need) for observed in passes) for need in needs]
+    # What comes before the first use needs no memory; it counts with the first stretch.
+    left = [worst_ns] + [min(ns, worst_ns) for ns in left[1:]] + [0]
+    costs = [here - after for here, after in pairwise(left)]
+    return _coarser([(need, ns) for need, ns in zip(needs, costs, strict=True) if ns > 0])
+
+
+def _coarser(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbours together: they need what the last of them needs."""
+    size = -(-len(found) // MOST_STRETCHES)
+    groups = [found[first : first + size] for first in range(0, len(found), max(size, 1))]
+    joined = [(group[-1][0], sum(ns for _, ns in group)) for group in groups]
+    return joined if len(joined) > 1 else []
