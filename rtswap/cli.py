@@ -166,7 +166,8 @@ def profile(
     from rtswap.profile.command import run
 
     with _usage_errors():
-        run(target, input or [], output, passes, Console(highlight=False), simulate=simulate)
+        console = Console(highlight=False, soft_wrap=True)
+        run(target, input or [], output, passes, console, simulate=simulate)
 
 
 @app.command(name="import-rtswap")

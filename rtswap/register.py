@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from rtswap.collect import (
 from rtswap.errors import AdmissionRefused, InvalidArgument
 from rtswap.jobs import quietly
 from rtswap.measure import cost_of
+from rtswap.profile.use import declared_cost
 from rtswap.residency import task_of
 from rtswap.safetensors import Weights
 from rtswap.tasks import Task, growing
@@ -42,6 +45,7 @@ def register(
     deadline_ms: float | None = None,
     wcet_ms: float | None = None,
     example_inputs: tuple[Any, ...] | None = None,
+    profile: str | os.PathLike[str] | None = None,
     weights: Weights | None = None,
     resident: bool = False,
     late: Late = "drop",
@@ -65,6 +69,8 @@ def register(
         these inputs; then the worst time seen, times 1.2, counts (``task.promise``). A measured
         task may begin a job while a part of its memory is still on the way; declared, a job begins
         with all of it.
+    profile:
+        A file of ``rtswap profile`` instead of both: cost and stretches measured beforehand.
     weights:
         The module's state_dict in safetensors: a file, a list of files, an index file of shards, or
         a folder with one of these. The bytes go straight into the host image, so the module may be
@@ -83,19 +89,26 @@ def register(
     limit_ns(timeout)
     modules = _modules(module)
     timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
-    if timing.period_ns and not timing.wcet_ns and example_inputs is None:
+    if profile is not None and (timing.wcet_ns or example_inputs is not None):
+        raise InvalidArgument("profile= says what a job costs: leave out wcet_ms, example_inputs.")
+    if timing.period_ns and not timing.wcet_ns and example_inputs is None and profile is None:
         raise InvalidArgument(
-            "A promise needs a cost: give wcet_ms=, or example_inputs= to have it measured."
+            "A promise needs a cost: give wcet_ms=, profile=, or example_inputs= to have it "
+            "measured."
         )
     if example_inputs is not None and not isinstance(example_inputs, tuple):
         raise InvalidArgument("example_inputs must be a tuple of positional inputs, e.g. (x,).")
     name = _name(state, modules, name)
-    options = open_options(name, timing, late, on_refusal, resident=resident)
     collected = collect_modules(modules, kinds)
     sources = _sources(modules, collected, weights)
     index, torch_device = state.find_device(device)
     # Refuses before anything is made.
     tensors = plan(collected, torch_device, f"task '{name}'", meta_allowed=weights is not None)
+    if profile is not None:
+        timing.wcet_ns, timing.layers = declared_cost(
+            Path(profile), tensors, state.session.devices[index], name
+        )
+    options = open_options(name, timing, late, on_refusal, resident=resident)
 
     arena = Arena(state.session, index, torch_device, f"task '{name}'", verify=state.verify)
     try:

@@ -64,6 +64,7 @@ class Task:
         self._begun_on_prefix = 0
         self._memory_wait_ms = 0.0
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
+        self._prepare_to_begin_on_prefix(options["layers"])
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -320,16 +321,19 @@ class Task:
         self._measured_ns = cost.worst_ns
         layers = [(chunks, max(1, round(ns * MARGIN))) for chunks, ns in cost.stretches]
         wcet_ns = sum(ns for _, ns in layers) or round(cost.worst_ns * MARGIN)
-        if layers and self.device.type == "cuda":
-            make_graphs_wait(wait_for_all_arriving)
         self._declare(wcet_ns, layers, timeout)
 
     def _declare(self, wcet_ns: int, layers: Layers, timeout: float | None) -> None:
+        self._prepare_to_begin_on_prefix(layers)
         native = self._native_open()
         verdict = native.verdict()
         native.update(
             verdict["period_ns"], verdict["deadline_ns"], wcet_ns, layers, limit_ns(timeout)
         )
+
+    def _prepare_to_begin_on_prefix(self, layers: Layers) -> None:
+        if layers and self.device.type == "cuda":
+            make_graphs_wait(wait_for_all_arriving)
 
 
 @contextmanager

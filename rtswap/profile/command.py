@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from rtswap.errors import InvalidArgument
 from rtswap.profile.file import Profile, profile_text
@@ -41,17 +40,13 @@ def run(
         profile = measure(request, progress)
     output.write_text(profile_text(profile), encoding="utf-8")
     _print(profile, console)
-    console.print(f"written: {output}", soft_wrap=True)
+    console.print(f"written: {output}")
 
 
 def _print(profile: Profile, console: Console) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column()
-    table.add_column()
-    for name, value in _rows(profile):
-        table.add_row(name, value)
     console.print(f"[bold]{profile.model}[/bold] on {profile.device} ({profile.device_uuid})")
-    console.print(table)
+    for name, value in _rows(profile):
+        console.print(f"{name:<17} {value}")
 
 
 def _rows(profile: Profile) -> list[tuple[str, str]]:

@@ -76,17 +76,29 @@ class Profile:
             # Rounded up as a whole: what comes early is charged early.
             cost_ns = -(-done_ns * self.wcet_ns // measured_ns) - spent_ns
             spent_ns += cost_ns
-            chunks = self._chunks(stretch.bytes, chunk_bytes)
+            chunks = first_chunks(stretch.bytes, chunk_bytes, self.mutable_bytes)
             if layers and layers[-1][0] == chunks:
                 layers[-1] = (chunks, layers[-1][1] + cost_ns)
             else:
                 layers.append((chunks, cost_ns))
         return layers
 
-    def _chunks(self, needed_bytes: int, chunk_bytes: int) -> int:
-        """Each kind of memory has chunks of its own."""
-        mutable_bytes = min(needed_bytes, self.mutable_bytes)
-        return -(-mutable_bytes // chunk_bytes) + -(-(needed_bytes - mutable_bytes) // chunk_bytes)
+
+# Each kind of memory has chunks of its own; what is written back comes first.
+
+
+def first_chunks(needed_bytes: int, chunk_bytes: int, mutable_bytes: int) -> int:
+    """How many of an arena's first chunks hold the first bytes of its memory."""
+    first_mutable = min(needed_bytes, mutable_bytes)
+    return -(-first_mutable // chunk_bytes) + -(-(needed_bytes - first_mutable) // chunk_bytes)
+
+
+def first_bytes(chunks: int, chunk_bytes: int, mutable_bytes: int, read_only_bytes: int) -> int:
+    """How many of the first bytes of its memory are in an arena's first chunks."""
+    mutable_chunks = -(-mutable_bytes // chunk_bytes)
+    if chunks <= mutable_chunks:
+        return min(chunks * chunk_bytes, mutable_bytes)
+    return mutable_bytes + min((chunks - mutable_chunks) * chunk_bytes, read_only_bytes)
 
 
 _PLAIN = [field for field in fields(Profile) if field.name != "stretches"]

@@ -17,8 +17,8 @@ from rtswap.choices import CONTEXT_BYTES
 from rtswap.collect import Kind
 from rtswap.errors import InvalidArgument
 from rtswap.jobs import Job
-from rtswap.measure import WARM_UP_JOBS
-from rtswap.profile.file import Profile
+from rtswap.measure import WARM_UP_JOBS, cost_of
+from rtswap.profile.file import Profile, Stretch, first_bytes
 from rtswap.register import register
 from rtswap.tasks import MARGIN, Task
 
@@ -64,13 +64,16 @@ def measure(request: Request, progress: Progress) -> Profile:
 
 def _measured(request: Request, task: Task, progress: Progress) -> Profile:
     device = runtime.require().device
+    chunk_bytes = device["chunk_bytes"]
     simulated = bool(device["simulated"])
     meter = _core.DeviceMeter(
         cuda_uuid="" if simulated else device["uuid"],
         simulated_bytes_per_s=device["simulated_bytes_per_s"],
     )
     progress("the link and the cost of chunks", 0, 1)
-    figures: dict[str, Any] = meter.measure(device["chunk_bytes"])
+    figures: dict[str, Any] = meter.measure(chunk_bytes)
+    progress("stretches of the execution", 0, 1)
+    cost = cost_of(task, request.model, request.inputs, None)
     passes = _Passes(task, request, progress)
     alone_ns = passes.times_ns("passes alone")
     meter.start_copies()
@@ -78,13 +81,16 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
         beside_copies_ns = passes.times_ns("passes beside copies")
     finally:
         meter.stop_copies()
+    read_only_bytes, mutable_bytes = (
+        _bytes_of(task, kind) for kind in (Kind.READ_ONLY, Kind.MUTABLE)
+    )
     return Profile(
         model=request.target,
         inputs=" ".join(request.shapes),
-        read_only_bytes=_bytes_of(task, Kind.READ_ONLY),
-        mutable_bytes=_bytes_of(task, Kind.MUTABLE),
+        read_only_bytes=read_only_bytes,
+        mutable_bytes=mutable_bytes,
         passes=request.passes,
-        alone_ns=max(alone_ns),
+        alone_ns=max(cost.worst_ns, *alone_ns),
         alone_median_ns=round(median(alone_ns)),
         beside_copies_ns=max(beside_copies_ns),
         margin=MARGIN,
@@ -92,9 +98,13 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
         static_bytes=_static_bytes(task.device),
         device=device["name"],
         device_uuid=device["uuid"],
-        chunk_bytes=device["chunk_bytes"],
+        chunk_bytes=chunk_bytes,
         **figures,
         **_provenance(),
+        stretches=tuple(
+            Stretch(first_bytes(chunks, chunk_bytes, mutable_bytes, read_only_bytes), ns)
+            for chunks, ns in cost.stretches
+        ),
     )
 
 

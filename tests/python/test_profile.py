@@ -9,12 +9,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import rtswap
 from rtswap.cli import app
 from rtswap.errors import InvalidArgument
 from rtswap.offline.device import Device
 from rtswap.offline.plan import make_plan
 from rtswap.offline.task_file import read_task_file
-from rtswap.profile.file import Profile, Stretch, profile_text, read_profile
+from rtswap.profile.file import (
+    Profile,
+    Stretch,
+    first_bytes,
+    first_chunks,
+    profile_text,
+    read_profile,
+)
 from rtswap.profile.target import load_model, make_inputs
 
 MIB = 1 << 20
@@ -86,6 +94,16 @@ def test_stretches_for_chunks_of_other_sizes() -> None:
         assert sum(ns for _, ns in layers) == PROFILE.wcet_ns
         assert [chunks for chunks, _ in layers] == sorted({chunks for chunks, _ in layers})
     assert replace(PROFILE, stretches=()).layers(MIB) == []
+
+
+def test_chunks_and_bytes_of_an_arenas_beginning() -> None:
+    for chunk, mutable, read_only in ((4, 6, 17), (4, 0, 9), (4, 8, 0), (16, 3, 30)):
+        total = first_chunks(mutable + read_only, chunk, mutable)
+        assert first_bytes(total, chunk, mutable, read_only) == mutable + read_only
+        for needed in range(1, mutable + read_only + 1):
+            chunks = first_chunks(needed, chunk, mutable)
+            assert first_bytes(chunks - 1, chunk, mutable, read_only) < needed
+            assert needed <= first_bytes(chunks, chunk, mutable, read_only)
 
 
 def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
@@ -174,9 +192,9 @@ def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> Non
 MODELS = """
 import torch
 
-def cnn():
+def layers():
     return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 64, 3), torch.nn.BatchNorm2d(64), torch.nn.Conv2d(64, 64, 3)
+        torch.nn.Linear(1024, 1024), torch.nn.BatchNorm1d(1024), torch.nn.Linear(1024, 1024)
     )
 
 def empty():
@@ -190,21 +208,67 @@ def test_a_model_is_measured_on_the_simulated_device(
     (tmp_path / "measured_models.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
-    command = ["profile", "measured_models:cnn", "--passes", "2", "--input", "1x3x16x16"]
-    done = runner.invoke(app, [*command, "--output", "cnn.toml"])
+    command = ["profile", "measured_models:layers", "--passes", "2", "--input", "4x1024"]
+    done = runner.invoke(app, [*command, "--output", "layers.toml"])
     assert done.exit_code == 0, done.output
-    assert "written: cnn.toml" in done.output
-    profile = read_profile(Path("cnn.toml"))
-    assert (profile.model, profile.inputs) == ("measured_models:cnn", "1x3x16x16")
+    assert "written: layers.toml" in done.output
+    profile = read_profile(Path("layers.toml"))
+    assert (profile.model, profile.inputs) == ("measured_models:layers", "4x1024")
     assert (profile.device, profile.passes) == ("simulated device", 2)
-    assert profile.read_only_bytes >= 4 * (64 * 27 + 64 + 2 * 64 + 64 * 64 * 9 + 64)
-    assert profile.mutable_bytes >= 4 * 2 * 64 + 8
+    assert profile.read_only_bytes >= 4 * (2 * 1024 * 1025 + 2 * 1024)
+    assert profile.mutable_bytes >= 4 * 2 * 1024 + 8
     assert profile.alone_median_ns <= profile.alone_ns
     assert profile.wcet_ns > profile.beside_copies_ns
+    assert len(profile.stretches) >= 2
+    assert profile.stretches[-1].bytes == profile.size_bytes
+    assert sum(stretch.execution_ns for stretch in profile.stretches) <= profile.alone_ns
     for target, message in (("empty", "neither parameters nor buffers"), ("none", "has no 'none'")):
         done = runner.invoke(app, ["profile", f"measured_models:{target}"])
         assert done.exit_code == 2
         assert message in done.output
-    done = runner.invoke(app, [*command, "--output", "no/folder/cnn.toml"])
+    done = runner.invoke(app, [*command, "--output", "no/folder/layers.toml"])
     assert done.exit_code == 2
     assert "there is no folder no/folder" in done.output
+
+
+def one_layer_profile(tmp_path: Path, model: torch.nn.Module, **changes: object) -> str:
+    """Of a model without buffers whose tensors need no padding."""
+    read_only_bytes = sum(4 * parameter.numel() for parameter in model.parameters())
+    profile = replace(
+        PROFILE,
+        read_only_bytes=read_only_bytes,
+        mutable_bytes=0,
+        stretches=(Stretch(read_only_bytes // 2, 10**6), Stretch(read_only_bytes, 10**6)),
+    )
+    return str(write(tmp_path, profile_text(replace(profile, **changes))))  # type: ignore[arg-type]
+
+
+def test_register_takes_a_profile(
+    tmp_path: Path, arbiter: rtswap.Info, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = torch.nn.Linear(1024, 1024)
+    path = one_layer_profile(tmp_path, model)
+    task = rtswap.register(model, name="a", period_ms=500, profile=path)
+    assert task.promise.wcet_ms == pytest.approx(13.2)
+    assert task.promise.begins_on_prefix
+    with task.job(), torch.no_grad():
+        model(torch.zeros(1, 1024))
+    task.close()
+    assert "another GPU" not in caplog.text
+    path = one_layer_profile(tmp_path, model, device="NVIDIA H200", stretches=())
+    task = rtswap.register(model, name="b", period_ms=500, profile=path)
+    assert not task.promise.begins_on_prefix
+    assert "another GPU, NVIDIA H200; this one is simulated device" in caplog.text
+
+
+def test_a_profile_that_does_not_fit_is_refused(tmp_path: Path, arbiter: rtswap.Info) -> None:
+    model = torch.nn.Linear(1024, 1024)
+    path = one_layer_profile(tmp_path, torch.nn.Linear(1024, 512))
+    with pytest.raises(InvalidArgument, match="is the profile of a model with 2099200 bytes"):
+        rtswap.register(model, name="a", period_ms=500, profile=path)
+    for twice in ({"wcet_ms": 1.0}, {"example_inputs": (torch.zeros(1, 1024),)}):
+        with pytest.raises(InvalidArgument, match="leave out"):
+            rtswap.register(model, name="a", period_ms=500, profile=path, **twice)
+    with pytest.raises(InvalidArgument, match="cannot be read"):
+        rtswap.register(model, name="a", period_ms=500, profile=tmp_path / "absent")
+    model(torch.zeros(1, 1024))  # nothing has happened to it
