@@ -29,7 +29,7 @@ class Planner {
     }
     std::stable_sort(by_rate_.begin(), by_rate_.end(),
                      [this](size_t a, size_t b) { return rates_[a] > rates_[b]; });
-    chunk_ns_ = load_ns(input_.link, 1);
+    for (const ArenaUse& arena : arenas_) hidden_.push_back(hidden_chunks(arena));
   }
 
   // No more than the promise needs: what is not kept for one arena is shared by all, and whose
@@ -147,13 +147,13 @@ class Planner {
 
   void update_demands() {
     const Prefixes prefixes = named();
-    const std::vector<Charge> charges = charges_of(input_, arenas_, prefixes, prefixes);
+    charges_ = charges_of(input_, arenas_, prefixes, prefixes);
     demands_.clear();
     unknown_bandwidth_ = false;
     for (size_t i = 0; i < input_.promised.size(); ++i) {
       const TaskModel& task = input_.promised[i];
-      unknown_bandwidth_ |= charges[i].block_ns == kForever_ns;
-      demands_.push_back(Demand{task.period_ns, task.deadline_ns, charges[i].block_ns});
+      unknown_bandwidth_ |= charges_[i].block_ns == kForever_ns;
+      demands_.push_back(Demand{task.period_ns, task.deadline_ns, charges_[i].block_ns});
     }
     demands_.insert(demands_.end(), input_.leaving.begin(), input_.leaving.end());
   }
@@ -176,35 +176,79 @@ class Planner {
     return false;
   }
 
-  // The arena that takes most out of the window per chunk, its whole prefix counted: a task that
-  // restores nothing also saves the stray prefetch.
+  // How much of the arena its own tasks restore behind their execution, at no cost to their blocks.
+  uint32_t hidden_chunks(const ArenaUse& arena) const {
+    uint32_t hidden = arena.chunks;
+    for (const size_t i : arena.promised) {
+      const TaskModel& task = input_.promised[i];
+      hidden = most_missing(task, hidden, 0, block_ns(input_.link, task, 0, 0));
+    }
+    return hidden;
+  }
+
+  // The most chunks, up to `missing`, that a job may have to restore with its block within `goal`;
+  // 0 when none will do.
+  uint32_t most_missing(const TaskModel& task, uint32_t missing, uint32_t write_back,
+                        int64_t goal_ns) const {
+    uint32_t fits = 0;
+    for (uint32_t exceeds = missing + 1; exceeds - fits > 1;) {
+      const uint32_t middle = fits + (exceeds - fits) / 2;
+      const bool within = block_ns(input_.link, task, middle, write_back) <= goal_ns;
+      (within ? fits : exceeds) = middle;
+    }
+    return fits;
+  }
+
+  uint32_t costless(size_t arena) const {
+    const bool waits_for_victims = charges_[arenas_[arena].promised[0]].write_back_chunks > 0;
+    return waits_for_victims ? 0 : hidden_[arena];
+  }
+
+  // What `chunks` more of the prefix take out of the window.
+  int64_t relief_ns(const ArenaUse& arena, uint32_t missing_chunks, uint32_t chunks,
+                    int64_t t_ns) const {
+    int64_t relief_ns = 0;
+    for (const size_t i : arena.promised) {
+      const TaskModel& task = input_.promised[i];
+      if (t_ns < task.deadline_ns) continue;
+      const int64_t jobs = 1 + (t_ns - task.deadline_ns) / task.period_ns;
+      const uint32_t left = missing_chunks - chunks;
+      const uint32_t write_back = std::min(left, charges_[i].write_back_chunks);
+      relief_ns += jobs * (demands_[i].block_ns - block_ns(input_.link, task, left, write_back));
+    }
+    return relief_ns;
+  }
+
+  // The arena that takes most out of the window per chunk, up to what the window needs. Where it
+  // cannot give that, all of the prefix counts that shortens its jobs: those that restore nothing,
+  // or only behind their execution, also save the stray prefetch.
   bool relieve_demand(int64_t t_ns, int64_t excess_ns) {
     double best_score = 0;
     size_t best = arenas_.size();
-    int64_t best_jobs = 0;
+    uint32_t best_chunks = 0;
     for (const size_t arena : by_rate_) {
-      int64_t jobs = 0;
-      double relief_ns = 0;
-      for (const size_t i : arenas_[arena].promised) {
-        const TaskModel& task = input_.promised[i];
-        if (t_ns < task.deadline_ns) continue;
-        const int64_t n = 1 + (t_ns - task.deadline_ns) / task.period_ns;
-        jobs += n;
-        const int64_t alone_ns = block_ns(input_.link, task.wcet_ns, 0, 0);
-        relief_ns += static_cast<double>(n) * static_cast<double>(demands_[i].block_ns - alone_ns);
+      const uint32_t lacks = missing(arena);
+      if (lacks <= costless(arena) || room(arena) == 0) continue;
+      const auto relief = [&](uint32_t chunks) {
+        return relief_ns(arenas_[arena], lacks, chunks, t_ns);
+      };
+      uint32_t chunks = lacks - costless(arena);
+      const int64_t most_ns = relief(chunks);
+      if (most_ns > excess_ns) {
+        for (uint32_t too_few = 0; chunks - too_few > 1;) {
+          const uint32_t middle = too_few + (chunks - too_few) / 2;
+          (relief(middle) >= excess_ns ? chunks : too_few) = middle;
+        }
       }
-      if (jobs == 0 || missing(arena) == 0 || room(arena) == 0) continue;
-      const double score = relief_ns / missing(arena);
+      const double score = static_cast<double>(std::min(most_ns, excess_ns)) / chunks;
       if (score > best_score) {
         best_score = score;
         best = arena;
-        best_jobs = jobs;
+        best_chunks = chunks;
       }
     }
     if (best == arenas_.size()) return false;
-    const int64_t per_chunk_ns = std::max<int64_t>(1, best_jobs * chunk_ns_);
-    const int64_t wanted = excess_ns / per_chunk_ns + 1;
-    raise(best, static_cast<uint32_t>(std::min<int64_t>(wanted, room(best))));
+    raise(best, std::min(best_chunks, room(best)));
     return true;
   }
 
@@ -214,15 +258,13 @@ class Planner {
     const int64_t goal_ns = demands_[*failure.blocking_task].block_ns - excess_ns;
     bool relieved = false;
     for (const size_t arena : by_rate_) {
-      int64_t above_ns = 0;
+      uint32_t may_miss = missing(arena);
       for (const size_t i : arenas_[arena].promised) {
         const TaskModel& task = input_.promised[i];
-        if (task.deadline_ns <= failure.t_ns) continue;
-        above_ns = std::max(above_ns, demands_[i].block_ns - goal_ns);
+        if (task.deadline_ns <= failure.t_ns || demands_[i].block_ns <= goal_ns) continue;
+        may_miss = most_missing(task, may_miss, charges_[i].write_back_chunks, goal_ns);
       }
-      if (above_ns <= 0) continue;
-      const int64_t wanted = (above_ns + chunk_ns_ - 1) / std::max<int64_t>(1, chunk_ns_);
-      const auto chunks = static_cast<uint32_t>(std::min<int64_t>(wanted, room(arena)));
+      const uint32_t chunks = std::min(missing(arena) - may_miss, room(arena));
       raise(arena, chunks);
       relieved |= chunks > 0;
     }
@@ -251,9 +293,10 @@ class Planner {
     uint32_t chunks = 0;
     uint32_t next_chunks = 0;
   } largest_;
+  std::vector<uint32_t> hidden_;
+  std::vector<Charge> charges_;
   std::vector<Demand> demands_;
   bool unknown_bandwidth_ = false;
-  int64_t chunk_ns_ = 0;
 };
 
 }  // namespace
@@ -282,8 +325,7 @@ std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<Ar
         std::min<uint64_t>(all_exposed - exposed(arena), charge.missing_chunks));
     const auto fill_in = [&](const TaskModel& task, Charge& to) {
       to = charge;
-      to.block_ns =
-          block_ns(input.link, task.wcet_ns, charge.missing_chunks, charge.write_back_chunks);
+      to.block_ns = block_ns(input.link, task, charge.missing_chunks, charge.write_back_chunks);
     };
     for (const size_t i : arena.promised) fill_in(input.promised[i], charges[i]);
     for (const size_t i : arena.best_effort) {

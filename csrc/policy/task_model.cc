@@ -43,16 +43,24 @@ int64_t write_back_ns(const LinkModel& link, uint32_t chunks) {
   return copy_ns(chunks * link.chunk_bytes, bytes_per_s);
 }
 
-int64_t block_ns(const LinkModel& link, int64_t wcet_ns, uint32_t missing_chunks,
+int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  uint32_t write_back_chunks) {
-  const int64_t run = add(wcet_ns, link.overhead_ns);
-  if (missing_chunks == 0) return run;
+  if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
   const uint32_t stray_write_back = std::min(link.prefetch_chunks, write_back_chunks);
-  int64_t block = add(run, link.overhead_ns);
-  block = add(block, load_ns(link, link.prefetch_chunks));
-  block = add(block, write_back_ns(link, stray_write_back));
-  block = add(block, load_ns(link, missing_chunks));
-  return add(block, write_back_ns(link, write_back_chunks));
+  int64_t before = add(link.overhead_ns, load_ns(link, link.prefetch_chunks));
+  before = add(before, write_back_ns(link, stray_write_back));
+  before = add(before, write_back_ns(link, write_back_chunks));
+  const auto arrival_ns = [&](uint32_t chunks) { return add(before, load_ns(link, chunks)); };
+
+  const uint32_t resident_chunks = task.arena_chunks - missing_chunks;
+  int64_t executed = task.layers.empty() ? add(arrival_ns(missing_chunks), task.wcet_ns) : 0;
+  for (const Layer& layer : task.layers) {
+    if (layer.chunks > resident_chunks) {
+      executed = std::max(executed, arrival_ns(layer.chunks - resident_chunks));
+    }
+    executed = add(executed, layer.execution_ns);
+  }
+  return add(link.overhead_ns, std::max(executed, arrival_ns(missing_chunks)));
 }
 
 }  // namespace rtswap::policy

@@ -6,17 +6,28 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace rtswap::policy {
 
 // Names one arena within a test. Tasks with equal keys share its memory.
 using ArenaKey = uint64_t;
 
+// A stretch of a job's execution that needs no more than the first `chunks` of its arena.
+struct Layer {
+  uint32_t chunks = 0;       // > 0, at most the arena's, not less than that of the layer before
+  int64_t execution_ns = 0;  // > 0; measured while something is copied
+  bool operator==(const Layer&) const = default;
+};
+
 struct TaskModel {
   std::string name;         // for messages
   int64_t period_ns = 0;    // minimum distance of releases; > 0 for tasks under test
   int64_t deadline_ns = 0;  // relative; 0 < deadline <= period
   int64_t wcet_ns = 0;      // execution alone, all memory resident
+  // In order of execution, wcet_ns together: a job executes them while the rest of its memory is
+  // restored. Empty: all memory must be there before it executes anything.
+  std::vector<Layer> layers = {};
   ArenaKey arena = 0;
   uint32_t arena_chunks = 0;
   uint32_t mutable_chunks = 0;  // of these, copied out when they are evicted
@@ -54,11 +65,13 @@ int64_t load_ns(const LinkModel& link, uint32_t chunks);
 // Time to copy `chunks` of mutable memory out before their chunks can change hands.
 int64_t write_back_ns(const LinkModel& link, uint32_t chunks);
 
-// GPU time the test charges for one job of which `missing_chunks` may have to be restored first, at
-// most `write_back_chunks` of whose victims are mutable. Every job pays one round trip (job done to
-// next run); one with a restore also pays a second (revoke to grant) and a stray prefetch that is
-// in flight. INT64_MAX when a restore is needed and the bandwidth is unknown.
-int64_t block_ns(const LinkModel& link, int64_t wcet_ns, uint32_t missing_chunks,
+// GPU time the test charges for one job whose arena may lack its last `missing_chunks`, at most
+// `write_back_chunks` of whose victims are mutable. Every job pays one round trip (job done to next
+// run); one with a restore also pays a second (revoke to grant), a stray prefetch that is in flight
+// and, before anything arrives, all write-backs. A layer executes once the layer before has and its
+// chunks are there; the job ends when all has executed and all has landed. INT64_MAX when a restore
+// is needed and the bandwidth is unknown. Never decreases with `missing_chunks`.
+int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  uint32_t write_back_chunks);
 
 }  // namespace rtswap::policy

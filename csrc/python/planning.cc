@@ -39,6 +39,7 @@ struct PlanTask {
 
 PlanTask task_of(const py::dict& values) {
   PlanTask task;
+  std::vector<std::pair<uint32_t, int64_t>> layers;  // (chunks, execution_ns)
   Fields(values)
       .take("name", task.model.name)
       .take("period_ns", task.model.period_ns)
@@ -48,8 +49,12 @@ PlanTask task_of(const py::dict& values) {
       .take("arena_chunks", task.model.arena_chunks)
       .take("mutable_chunks", task.model.mutable_chunks)
       .take("resident", task.model.resident)
+      .take("layers", layers)
       .take("late_run", task.late_run)
       .expect_none_left("plan(): a task");
+  for (const auto& [chunks, execution_ns] : layers) {
+    task.model.layers.push_back({chunks, execution_ns});
+  }
   return task;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "csrc/policy/np_edf.h"
+#include "csrc/policy/task_model.h"
 #include "tests/catch.h"
 
 namespace rtswap::policy {
@@ -23,9 +24,11 @@ constexpr int kHorizon = 14;  // ticks in which jobs are released
 struct TinyTask {
   int period = 0;
   int deadline = 0;
-  int execution = 0;
+  std::vector<int> needs;  // chunks that each tick of execution needs, not descending
   int chunks = 0;
   int prefix = 0;
+
+  int execution() const { return static_cast<int>(needs.size()); }
 };
 
 struct TinySet {
@@ -42,14 +45,26 @@ enum class Broken : uint8_t {
   prefetch_beside,    // another prefetch begins while the holder restores
   early_not_moved,    // a release less than a period after the one before counts at once
   no_blocking,        // a later deadline that has begun is not in the test
+  all_hidden,         // blocks are the longer of execution and load, whatever is needed when
 };
 
+// A tick a chunk, both ways of counting in ns.
 std::vector<Demand> demands_of(const TinySet& set, Broken broken) {
+  LinkModel link;
+  link.restore_bytes_per_s = 1'000'000'000;
+  link.chunk_bytes = 1;
+  link.prefetch_chunks = broken == Broken::stray_not_charged ? 0 : 1;
   std::vector<Demand> demands;
   for (const TinyTask& task : set.tasks) {
+    TaskModel model;
+    model.wcet_ns = task.execution();
+    model.arena_chunks = static_cast<uint32_t>(task.chunks);
+    for (const int need : task.needs) {
+      model.layers.push_back({static_cast<uint32_t>(broken == Broken::all_hidden ? 1 : need), 1});
+    }
     const int missing = broken == Broken::load_not_charged ? 0 : task.chunks - task.prefix;
-    const int stray = missing > 0 && broken != Broken::stray_not_charged ? 1 : 0;
-    demands.push_back(Demand{task.period, task.deadline, task.execution + missing + stray});
+    demands.push_back(Demand{task.period, task.deadline,
+                             block_ns(link, model, static_cast<uint32_t>(missing), 0)});
   }
   return demands;
 }
@@ -75,11 +90,13 @@ class Everything {
     int waiting[kMostTasks] = {-1, -1, -1};                    // ticks since its release; -1: none
     int holder = -1;
     int holder_age = 0;
-    int to_run = -1;   // ticks of execution left; -1: restores
+    int executed = 0;  // ticks
+    int goal = 0;      // ticks after which its work is done
     int copying = -1;  // the task of whose arena a chunk is in flight
     std::string key() const {
       std::string all;
-      for (const int value : {now, holder, holder_age, to_run}) all += static_cast<char>(value);
+      for (const int value : {now, holder, holder_age, executed, goal})
+        all += static_cast<char>(value);
       for (int i = 0; i < kMostTasks; ++i) {
         for (const int value : {held[i], since_release[i], waiting[i]}) {
           all += static_cast<char>(value);
@@ -135,26 +152,20 @@ class Everything {
   template <class Then>
   void hand_over(const State& state, Then then) {
     State next = state;
-    if (next.holder < 0) {
-      for (int i = 0; i < count(); ++i) {
-        if (next.waiting[i] < 0) continue;
-        if (next.holder < 0 || goes_before(next, i, next.holder)) next.holder = i;
-      }
-      if (next.holder >= 0) {
-        next.holder_age = next.waiting[next.holder];
-        next.waiting[next.holder] = -1;
-      }
-    }
-    if (next.holder < 0 || next.to_run >= 0 || next.copying >= 0 ||
-        next.held[next.holder] < set_.tasks[static_cast<size_t>(next.holder)].chunks) {
+    if (next.holder >= 0 || nobody_waits(next)) {
       then(next);
       return;
     }
-    for (int run = 1; run <= set_.tasks[static_cast<size_t>(next.holder)].execution; ++run) {
-      next.to_run = run;
-      then(next);
+    for (int i = 0; i < count(); ++i) {
+      if (next.waiting[i] < 0) continue;
+      if (next.holder < 0 || goes_before(next, i, next.holder)) next.holder = i;
     }
+    next.holder_age = next.waiting[next.holder];
+    next.waiting[next.holder] = -1;
+    for (next.goal = 1; next.goal <= of(next.holder).execution(); ++next.goal) then(next);
   }
+
+  const TinyTask& of(int task) const { return set_.tasks[static_cast<size_t>(task)]; }
 
   bool goes_before(const State& state, int a, int b) const {
     const auto& tasks = set_.tasks;
@@ -167,11 +178,11 @@ class Everything {
            tasks[static_cast<size_t>(b)].deadline - state.waiting[b];
   }
 
-  // The copy engine: what the holder needs; while it executes, or nobody holds, anything or
+  // The copy engine: what the holder lacks; when it lacks nothing, or nobody holds, anything or
   // nothing.
   template <class Then>
   void copy(const State& state, Then then) {
-    const bool restores = state.holder >= 0 && state.to_run < 0;
+    const bool restores = state.holder >= 0 && state.held[state.holder] < of(state.holder).chunks;
     if (restores) begin_copy(state, state.holder, then);
     if (restores && broken_ != Broken::prefetch_beside) return;
     if (!restores) then(state);
@@ -214,13 +225,22 @@ class Everything {
       if (next.waiting[task] >= 0) ++next.waiting[task];
     }
     if (next.holder >= 0) ++next.holder_age;
-    if (next.to_run > 0 && --next.to_run == 0) {
-      worst_[next.holder] = std::max(worst_[next.holder], next.holder_age);
-      next.holder = next.to_run = -1;
-      next.holder_age = 0;
-    }
+    if (next.holder >= 0) execute(state, next);
     // Beyond every bound: no need to go on.
     if (next.now < 4 * horizon_) explore(next);
+  }
+
+  // What was in flight during the tick is there from the next one on.
+  void execute(const State& during, State& next) {
+    const TinyTask& task = of(next.holder);
+    const int landed = during.held[next.holder] - (during.copying == next.holder ? 1 : 0);
+    if (next.executed < next.goal && landed >= task.needs[static_cast<size_t>(next.executed)]) {
+      ++next.executed;
+    }
+    if (next.executed < next.goal || next.held[next.holder] < task.chunks) return;
+    worst_[next.holder] = std::max(worst_[next.holder], next.holder_age);
+    next.holder = -1;
+    next.holder_age = next.executed = next.goal = 0;
   }
 
   const TinySet& set_;
@@ -243,7 +263,11 @@ TinySet random_set(std::mt19937& random) {
       TinyTask task;
       task.chunks = between(1, 3);
       task.prefix = between(0, task.chunks);
-      task.execution = between(1, 2);
+      const bool in_stretches = between(0, 1) == 1;
+      for (int tick = between(1, in_stretches ? 3 : 2); tick > 0; --tick) {
+        task.needs.push_back(in_stretches ? between(1, task.chunks) : task.chunks);
+      }
+      std::sort(task.needs.begin(), task.needs.end());
       task.deadline = between(3, 12);
       task.period = task.deadline + between(0, 4);
       prefixes += task.prefix;
@@ -299,7 +323,7 @@ TEST_CASE("each rule of the protocol, and each charge, is needed") {
   const Broken broken =
       GENERATE(Broken::stray_not_charged, Broken::load_not_charged, Broken::prefix_taken,
                Broken::resident_first, Broken::prefetch_beside, Broken::early_not_moved,
-               Broken::no_blocking);
+               Broken::no_blocking, Broken::all_hidden);
   INFO("broken: " << static_cast<int>(broken));
   CHECK(search(broken, 6000).broken_bounds > 0);
 }
