@@ -74,6 +74,11 @@ class Test {
       utilisation_ += static_cast<long double>(task.block_ns) / task.period_ns;
       first_ns_ = std::min(first_ns_, task.deadline_ns);
     }
+    for (const Interference& other : options_.interference) {
+      RTSWAP_CHECK(other.block_ns > 0 && other.reach_ns >= 0 && other.period_ns > 0,
+                   "an interference outside its range");
+      utilisation_ += static_cast<long double>(other.block_ns) / other.period_ns;
+    }
   }
 
   std::optional<Failure> scan() {
@@ -112,6 +117,9 @@ class Test {
       line_ns += static_cast<long double>(task.block_ns) * (task.period_ns - task.deadline_ns) /
                  task.period_ns;
     }
+    for (const Interference& other : options_.interference) {
+      line_ns += other.block_ns * (1 + static_cast<long double>(other.reach_ns) / other.period_ns);
+    }
     const int64_t seen_ns = std::max(excess(range.from_ns), uninteresting_ns_);
     range.excess_ns = seen_ns;
     const long double spare = 1 - utilisation_ - kRounding;
@@ -128,13 +136,22 @@ class Test {
   // Full utilisation: the pattern of F(t) - t repeats with the hyperperiod, if U really is <= 1.
   bool close_by_hyperperiod(Range& range) {
     Wide hyper = 1;
+    const auto extend = [&hyper](int64_t period_ns) {
+      const auto common = std::gcd(static_cast<int64_t>(hyper), period_ns);
+      hyper = hyper / common * period_ns;
+      return hyper <= kLongest_ns;
+    };
     for (const Demand& task : tasks_) {
-      const auto common = std::gcd(static_cast<int64_t>(hyper), task.period_ns);
-      hyper = hyper / common * task.period_ns;
-      if (hyper > kLongest_ns) return false;
+      if (!extend(task.period_ns)) return false;
+    }
+    for (const Interference& other : options_.interference) {
+      if (!extend(other.period_ns)) return false;
     }
     Wide work = 0;
     for (const Demand& task : tasks_) work += hyper / task.period_ns * task.block_ns;
+    for (const Interference& other : options_.interference) {
+      work += hyper / other.period_ns * other.block_ns;
+    }
     if (work > hyper || hyper > kLongest_ns - range.from_ns) return false;
     range.to_ns = range.from_ns + static_cast<int64_t>(hyper) + 1;
     return true;
@@ -160,7 +177,8 @@ class Test {
   // False: this point is one too many.
   bool step() {
     ++steps_;
-    if (effort_ != nullptr) effort_->left -= static_cast<int64_t>(tasks_.size());
+    if (effort_ != nullptr)
+      effort_->left -= static_cast<int64_t>(tasks_.size() + options_.interference.size());
     return !gave_up();
   }
 
@@ -178,7 +196,7 @@ class Test {
   }
 
   int64_t blocking(int64_t t) const {
-    int64_t longest = options_.best_effort_block_ns;
+    int64_t longest = options_.outside_block_ns;
     for (const Demand& task : tasks_) {
       if (task.deadline_ns > t) longest = std::max(longest, task.block_ns);
     }
@@ -190,6 +208,10 @@ class Test {
     for (const Demand& task : tasks_) {
       if (t < task.deadline_ns) continue;
       sum += static_cast<Wide>(1 + (t - task.deadline_ns) / task.period_ns) * task.block_ns;
+    }
+    for (const Interference& other : options_.interference) {
+      const Wide reach_ns = static_cast<Wide>(t) + other.reach_ns;
+      sum += (reach_ns + other.period_ns - 1) / other.period_ns * other.block_ns;
     }
     return sum;
   }
@@ -222,7 +244,7 @@ class Test {
   Failure describe(int64_t t) const {
     Failure failure{Failure::Kind::demand, t, 0, 0, {}};
     failure.demand_ns = excess(t) + t;
-    int64_t longest = options_.best_effort_block_ns;
+    int64_t longest = options_.outside_block_ns;
     for (size_t i = 0; i < tasks_.size(); ++i) {
       const Demand& task = tasks_[i];
       if (t >= task.deadline_ns && (t - task.deadline_ns) % task.period_ns == 0) {

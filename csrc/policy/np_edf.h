@@ -5,14 +5,17 @@
 //
 //   for every t >= min D:   sum_i n_i(t) P_i + B(t) + latency <= t
 //   n_i(t) = max(0, 1 + floor((t - D_i) / T_i))
-//   B(t)   = max{ P_k : D_k > t; best effort }
+//   B(t)   = max{ P_k : D_k > t; outside block }
+//
+// and, where others go before the set, their blocks on the left side: ceil((t + reach) / T) P each.
 //
 // A release is seen up to `latency` after it counts, so windows are measured from latency before
 // the first release is seen. A job that blocks may then have D_k as short as t - latency; but then
 // no other job of its task is in the window, and n_k(t) has counted it.
 //
 // Blocking is full (P, not P - 1): a release may be seen just after a start of the same tick. It is
-// necessary and sufficient for that clock when latency and best-effort block are 0.
+// necessary and sufficient for that clock when latency, outside block and
+// interference are 0.
 // Response of task j: D_j + max over t >= D_j of (left side - t).
 //
 // Not every t is visited: within a range of constant B the left side F only grows, so F(t) - t
@@ -34,11 +37,21 @@ struct Demand {
   int64_t block_ns = 0;     // P, > 0
 };
 
+// Work of others that goes before the set: at most ceil((t + reach) / period) blocks of it delay a
+// window of length t.
+struct Interference {
+  int64_t period_ns = 0;  // > 0
+  int64_t reach_ns = 0;   // longest time from a release to the end of its block, >= 0
+  int64_t block_ns = 0;   // > 0
+};
+
 struct NpEdfOptions {
-  // Longest block of best-effort work that may have just begun when a job is released.
-  int64_t best_effort_block_ns = 0;
+  // Longest block of work outside the set (best effort, staged runs) that may have just begun when
+  // a job is released.
+  int64_t outside_block_ns = 0;
   // Longest time from a release until the arbiter sees it.
   int64_t release_latency_ns = 0;
+  std::vector<Interference> interference = {};
 };
 
 // The first instant at which demand exceeds supply.
@@ -53,14 +66,14 @@ struct Failure {
   int64_t demand_ns = 0;                // left side at t, demand only
   size_t missing_task = 0;              // its deadline ends the window
   std::optional<size_t> blocking_task;  // the later-deadline block inside; none: demand alone, or
-                                        // the best-effort block
+                                        // the outside block
 };
 
 // The window in which a task's response is longest.
 struct Limit {
   int64_t t_ns = 0;                     // window length
   std::optional<size_t> blocking_task;  // the later-deadline block inside; none: there is none, or
-                                        // the best-effort block
+                                        // the outside block
   int64_t blocking_ns = 0;
 };
 
