@@ -37,12 +37,30 @@ Result<LinkSpeed> Device::link_speed(const protocol::DeviceDescription& descript
 Status Device::complete(std::span<const driver::StreamHandle> streams,
                         const std::function<void(int64_t)>& completed) {
   constexpr std::array kDefaultStream{driver::StreamHandle{0}};
-  return thread_.run([&] {
-    Status status =
+  const Status status = thread_.run([&] {
+    Status waited =
         wait_for(streams.empty() ? std::span<const driver::StreamHandle>(kDefaultStream) : streams);
     completed(monotonic_now_ns());
-    return status;
+    return waited;
   });
+  if (!status) return fail(explain(status.error()));
+  return {};
+}
+
+Error Device::explain(Error error) const {
+  if (error.code != ErrorCode::device_lost) return error;
+  std::string names;
+  for (const std::string& label : engine_.evicted_labels()) {
+    names += (names.empty() ? "" : ", ") + label;
+  }
+  error.message +=
+      names.empty()
+          ? ". All memory of this process's tasks was on the device, so none of it was missed"
+          : ". Not, or not wholly, on the device now: " + names +
+                ". If work outside their jobs used their memory, that was the cause: the replay of "
+                "a CUDA graph or a kernel with an exported pointer, which no closed tensor stops. "
+                "Such work belongs inside `with task.job():`";
+  return error;
 }
 
 Status Device::wait_for(std::span<const driver::StreamHandle> streams) {

@@ -34,9 +34,14 @@ class Device {
   Result<LinkSpeed> link_speed(const protocol::DeviceDescription& description);
 
   // Waits until the work queued so far on `streams` (none: the default stream) has completed, then
-  // calls `completed` (also when waiting fails) on the thread of the device. Blocks.
+  // calls `completed` (also when waiting fails) on the thread of the device. Blocks. Errors are
+  // explained.
   Status complete(std::span<const driver::StreamHandle> streams,
                   const std::function<void(int64_t completed_ns)>& completed);
+
+  // To a lost context it adds whose memory was not on the device: some program of this process may
+  // have reached for it. Other errors stay as they are.
+  Error explain(Error error) const;
 
  private:
   // On the thread of the device.

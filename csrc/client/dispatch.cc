@@ -207,9 +207,10 @@ void Core::on_restore_failed(engine::ArenaId id, uint32_t resident_chunks, const
   if (arena == nullptr || arena->closing) return;
   arena->landed = resident_chunks;
   forget_landed(*arena);
+  const Error explained = devices_[arena->device]->explain(error);
   // The engine reports once for all restores given to it; the arbiter counts grants.
   for (size_t i = 0; i < arena->grants.size(); ++i) {
-    answer(protocol::RestoreFailed{id, resident_chunks, error});
+    answer(protocol::RestoreFailed{id, resident_chunks, explained});
   }
   arena->grants.clear();
   arena->next_position = std::min(arena->next_position, resident_chunks);

@@ -50,6 +50,7 @@ class Engine::Impl {
   Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
   Status close_arena(ArenaId id);
   ArenaPtr find(ArenaId id) const;
+  std::vector<std::string> evicted_labels() const;
 
  private:
   // Frees the memory of an arena that takes no more commands; may be repeated after a failure.
@@ -94,6 +95,16 @@ ArenaPtr Engine::Impl::find(ArenaId id) const {
   const std::lock_guard lock(mutex_);
   const auto found = arenas_.find(id);
   return found == arenas_.end() ? nullptr : found->second;
+}
+
+std::vector<std::string> Engine::Impl::evicted_labels() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> labels;
+  for (const auto& [id, arena] : arenas_) {
+    const std::lock_guard arena_lock(arena->mutex);
+    if (arena->state.landed() < arena->state.total()) labels.push_back(arena->label);
+  }
+  return labels;
 }
 
 Status Engine::Impl::open_arena(ArenaId id, const std::string& label) {
@@ -267,5 +278,7 @@ Result<ArenaStats> Engine::stats(ArenaId arena) const {
   const std::lock_guard lock(found->mutex);
   return found->state.stats();
 }
+
+std::vector<std::string> Engine::evicted_labels() const { return impl_->evicted_labels(); }
 
 }  // namespace rtswap::engine

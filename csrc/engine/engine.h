@@ -128,6 +128,9 @@ class Engine {
 
   Result<ArenaStats> stats(ArenaId arena) const;
 
+  // Labels of the arenas of which something is not on the device now. Listeners may ask.
+  std::vector<std::string> evicted_labels() const;
+
  private:
   class Impl;
   std::unique_ptr<Impl> impl_;
