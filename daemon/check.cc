@@ -11,6 +11,7 @@
 #include "daemon/banks.h"
 #include "daemon/recovery.h"
 #include "daemon/socket_lock.h"
+#include "daemon/socket_place.h"
 #include "daemon/state_file.h"
 #include "daemon/tasks_file.h"
 
@@ -78,16 +79,18 @@ void check_device(const Config& config, PlannedDevice& device, Findings& finding
 }
 
 void check_socket(const Config& config, Findings& findings) {
+  const std::string& path = config.socket_path;
   struct stat info {};
-  const bool exists = ::stat(config.socket_path.c_str(), &info) == 0;
-  if (const int pid = socket_holder(config.socket_path); pid > 0) {
-    findings.bad(fmt::format("{} is served by process {} already", config.socket_path, pid));
+  const bool exists = ::stat(path.c_str(), &info) == 0;
+  if (const Status place = check_place(path, {config.group}); !place) {
+    findings.bad(place.error().message);
+  } else if (const int pid = socket_holder(path); pid > 0) {
+    findings.bad(fmt::format("{} is served by process {} already", path, pid));
   } else {
     findings.good(
-        config.socket_path +
-        (exists ? " is left over from an ended daemon and will be replaced" : " is free"));
+        path + (exists ? " is left over from an ended daemon and will be replaced" : " is free"));
   }
-  const auto state = load_state(state_path(config.socket_path));
+  const auto state = load_state(state_path(path));
   if (!state) return;
   std::vector<SavedClient> clients;
   for (const Survivor& survivor : find_survivors(*state)) clients.push_back(survivor.client);

@@ -1,6 +1,5 @@
 #include "daemon/listener.h"
 
-#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -11,9 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <vector>
 
+#include "csrc/base/check.h"
 #include "csrc/base/clock.h"
 #include "daemon/log.h"
 
@@ -27,28 +25,10 @@ Error cannot(const std::string& what, const std::string& path) {
                                            "; choose another place with --socket"};
 }
 
-Result<gid_t> find_group(const std::string& name) {
-  std::vector<char> buffer(1 << 16);
-  group entry{};
-  group* found = nullptr;
-  if (::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) == 0 &&
-      found != nullptr) {
-    return entry.gr_gid;
-  }
-  return fail(ErrorCode::invalid_argument, "there is no group \"" + name +
-                                               "\"; make it (groupadd) "
-                                               "or name another with --group");
-}
-
 Result<UniqueFd> bind_socket(const std::string& path, const SocketAccess& access) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) {
-    return fail(ErrorCode::invalid_argument,
-                "the socket's path has " + std::to_string(path.size()) + " bytes, at most " +
-                    std::to_string(sizeof(address.sun_path) - 1) +
-                    " are possible; choose a shorter one with --socket: " + path);
-  }
+  RTSWAP_CHECK(path.size() < sizeof(address.sun_path), "the place was not checked");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail(cannot("make the socket", path));

@@ -10,7 +10,7 @@
 #include "csrc/base/result.h"
 #include "csrc/base/unique_fd.h"
 #include "daemon/peer.h"
-#include "daemon/socket_lock.h"
+#include "daemon/socket_place.h"
 
 namespace rtswap::daemon {
 
@@ -21,7 +21,8 @@ class Listener {
 
   // Replaces what an ended daemon left at `path`. Without a group the socket is this user's (mode
   // 0600) and others but root are turned away; with one it is 0660, and the kernel keeps all but
-  // the group's members out. REQUIRES: the lock of the socket is held.
+  // the group's members out. REQUIRES: the place was checked and the lock of the
+  // socket is held.
   static Result<std::unique_ptr<Listener>> create(const std::string& path,
                                                   const SocketAccess& access, OnPeer on_peer);
   ~Listener();  // stops, joins and removes the socket; connections live on

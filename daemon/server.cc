@@ -5,6 +5,8 @@
 #include "csrc/rpc/fd_channel.h"
 #include "daemon/arbiter_service.h"
 #include "daemon/log.h"
+#include "daemon/socket_lock.h"
+#include "daemon/socket_place.h"
 #include "daemon/tasks_file.h"
 
 namespace rtswap::daemon {
@@ -34,6 +36,7 @@ Status Server::set_up() {
   if (!config_.tasks_path.empty()) {
     RTSWAP_ASSIGN(overrides_, read_tasks_file(config_.tasks_path));
   }
+  RTSWAP_TRY(check_place(config_.socket_path, access));
   RTSWAP_TRY(prepare_folder(config_.socket_path, access));
   RTSWAP_ASSIGN(lock_, lock_socket(config_.socket_path));
   if (!config_.trace_path.empty()) {

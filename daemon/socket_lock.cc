@@ -2,14 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 
 namespace rtswap::daemon {
 namespace {
@@ -23,21 +21,6 @@ int pid_in(int fd) {
 }
 
 }  // namespace
-
-Status prepare_folder(const std::string& socket_path, const SocketAccess& access) {
-  const std::filesystem::path folder = std::filesystem::path(socket_path).parent_path();
-  std::error_code error;
-  if (folder.empty() || std::filesystem::is_directory(folder, error)) return {};
-  // The parents' modes are not ours to choose; the folder itself is.
-  std::filesystem::create_directories(folder.parent_path(), error);
-  const mode_t mode = access.group.empty() ? 0700 : 0755;
-  if (::mkdir(folder.c_str(), mode) != 0 && errno != EEXIST) {
-    return fail(ErrorCode::invalid_argument, "cannot make the folder of the socket, " +
-                                                 folder.string() + ": " + std::strerror(errno) +
-                                                 "; choose another with --socket");
-  }
-  return {};
-}
 
 Result<UniqueFd> lock_socket(const std::string& socket_path) {
   const std::string path = lock_path(socket_path);

@@ -9,14 +9,6 @@
 
 namespace rtswap::daemon {
 
-// Who may use the daemon, and so the modes of its folder and sockets.
-struct SocketAccess {
-  std::string group;  // empty: this user (and root) alone
-};
-
-// Makes the folder of the socket if it is missing (0700; with a group 0755).
-Status prepare_folder(const std::string& socket_path, const SocketAccess& access);
-
 // Held until the descriptor is closed, also by a crash. `device_in_use` names the process that
 // holds it.
 Result<UniqueFd> lock_socket(const std::string& socket_path);

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
-#include <sstream>
+#include <filesystem>
 
 namespace rtswap::daemon {
 namespace {
@@ -73,6 +73,10 @@ Result<std::vector<std::string>> TomlEntry::texts() const {
 }
 
 Result<TomlFile> TomlFile::read(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {  // would read as an empty file
+    return fail(ErrorCode::invalid_argument, path + " is a folder, not a file");
+  }
   try {
     auto parsed = std::make_shared<Parsed>(Parsed{path, toml::parse_file(path)});
     TomlFile file;

@@ -75,6 +75,7 @@ TEST_CASE("mistakes in the file are named with file and line") {
   CHECK_THAT(message("chunk = 2MiB\n"), test::contains("file.toml:1"));
   CHECK_THAT(message("budget = [\"1GiB\", \"2GiB\"]\n"), test::contains("more than once"));
   CHECK_THAT(message("[budget]\nx = 1\n"), test::contains("takes a text"));
+  CHECK_THAT(parse({"--config", folder.path()}).error().message, test::contains("is a folder"));
 }
 
 TEST_CASE("mistakes in flags are named") {

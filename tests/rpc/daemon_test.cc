@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "csrc/base/units.h"
 #include "csrc/rpc/fd_channel.h"
@@ -130,6 +132,42 @@ TEST_CASE("the socket is the user's alone, and a clean stop takes it away") {
   CHECK_FALSE(std::filesystem::exists(socket));
   CHECK_FALSE(std::filesystem::exists(socket + ".fds"));
   CHECK_FALSE(std::filesystem::exists(socket + ".state"));
+}
+
+TEST_CASE("a clean stop does not wait for clients, and the next daemon knows what they hold") {
+  const Folder folder;
+  auto daemon = std::make_unique<Daemon>(folder);
+  REQUIRE(daemon->wait_ready());
+  const std::string socket = daemon->socket();
+  Client client(socket);
+  const auto chunks = client.link().fetch_chunks(client.hello().session, 0);
+  REQUIRE(chunks.has_value());
+  client.run_job(1, 5, 1);
+  CHECK(daemon->terminate() == 0);
+  CHECK(client.wait_lost().has_value());
+  CHECK(std::filesystem::exists(socket + ".state"));
+  Daemon next(folder);
+  REQUIRE(test::eventually([&] { return next.log().find("recovering") != std::string::npos; }));
+}
+
+TEST_CASE("a log as JSON is one object a line") {
+  const Folder folder;
+  Daemon daemon(folder, {"--simulate", "16MiB", "--log-format", "json"});
+  REQUIRE(daemon.wait_ready());
+  CHECK(daemon.terminate() == 0);
+  std::istringstream log(daemon.log());
+  int objects = 0;
+  for (std::string line; std::getline(log, line);) {
+    if (line.starts_with("rtswapd ready:")) continue;  // stdout's, into the same file
+    INFO(line);
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    REQUIRE(object.is_object());
+    CHECK(object.at("level") == "info");
+    CHECK(object.at("time").get<std::string>().ends_with("Z"));
+    CHECK_FALSE(object.at("message").get<std::string>().empty());
+    ++objects;
+  }
+  CHECK(objects >= 3);  // the bank, ready, stopping
 }
 
 TEST_CASE("more than the device has is refused before anything is made") {
