@@ -24,6 +24,24 @@ _SMALLEST_SIMULATION_BYTES = 64 << 20
 _LARGEST_DEFAULT_SIMULATION_BYTES = 1 << 30
 
 
+def socket_path(given: str | os.PathLike[str] | None) -> str | None:
+    if given is None:
+        return None
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else given
+    if not isinstance(path, str) or not path:
+        raise InvalidArgument(f"socket must be the path of a daemon's socket, not {given!r}.")
+    return path
+
+
+def process_name(given: str | None) -> str:
+    """As others see this process."""
+    if given is None:
+        return Path(sys.argv[0] or "python").name
+    if not isinstance(given, str) or not given.isprintable() or not given:
+        raise InvalidArgument(f"name must be a printable text, not {given!r}.")
+    return given
+
+
 def options_of(given: dict[str, Any]) -> dict[str, Any]:
     """The arguments in the core's units; ``InvalidArgument`` where they contradict each other."""
     wants_embedded = given["embedded"] or wants_simulation(given)
@@ -71,6 +89,10 @@ def wants_simulation(given: dict[str, Any]) -> bool:
 def _simulated_bytes(given: dict[str, Any], cuda: bool) -> int:
     """Size of the simulated bank; 0: a real device."""
     simulate = given["simulate"]
+    if simulate is not None and not isinstance(simulate, bool | int | str):
+        raise InvalidArgument(
+            f"simulate must be True, bytes or a text such as '1GiB': {simulate!r}."
+        )
     if cuda and not wants_simulation(given):
         return 0
     if isinstance(simulate, int | str) and not isinstance(simulate, bool):
@@ -101,7 +123,7 @@ def connect(given: dict[str, Any], options: dict[str, Any]) -> _core.Session:
         chunk_bytes=0,
         simulated_bytes=options["simulated_bytes"],
         simulated_bytes_per_s=options["simulated_bytes_per_s"],
-        process_name=given["name"] or Path(sys.argv[0] or "python").name,
+        process_name=given["name"],
         grpc_library=str(Path(__file__).parent / "librtswap_grpc.so"),
         static_bytes=options["static_bytes"],
         verify=given["verify"],

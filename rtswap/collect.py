@@ -61,6 +61,7 @@ class Collected:
 def collect_modules(modules: list[nn.Module], kinds: Kinds | None) -> Collected:
     """All parameters (read_only) and buffers (mutable), in the order of ``modules()``."""
     result = walk(modules, kinds)
+    _refuse_unmatched(kinds, [name for name, *_ in result.watches])
     known = {tensor.untyped_storage()._cdata for _, tensor, _ in result.tensors if _dense(tensor)}
     result.unseen_bytes = _unseen_bytes(modules, known)
     if not any(tensor.numel() for _, tensor, _ in result.tensors):
@@ -198,7 +199,22 @@ def _rules(kinds: Kinds | None) -> list[tuple[str, Kind]]:
         raise InvalidArgument(
             f"kinds must be a kind or a mapping of patterns to kinds, not a {type(kinds).__name__}."
         )
+    for pattern in kinds:
+        if not isinstance(pattern, str):
+            raise InvalidArgument(f"kinds: a pattern is a text such as '*.cache', not {pattern!r}.")
     return [(pattern, kind_named(kind)) for pattern, kind in kinds.items()]
+
+
+def _refuse_unmatched(kinds: Kinds | None, names: list[str]) -> None:
+    """A pattern with a typing error would leave what jobs write to be dropped at an eviction."""
+    if not isinstance(kinds, Mapping):
+        return
+    for pattern in kinds:
+        if not fnmatch.filter(names, pattern):
+            raise InvalidArgument(
+                f"kinds: no tensor has a name that matches {pattern!r}. There are, for example: "
+                + ", ".join(repr(name) for name in names[:3])
+            )
 
 
 def _kind_of(name: str, default: Kind, rules: list[tuple[str, Kind]]) -> Kind:

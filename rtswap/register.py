@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,9 @@ def _outside_jobs(task: Task) -> None:
 
 
 def _modules(module: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:
-    modules = [module] if isinstance(module, nn.Module) else list(module)
+    if isinstance(module, nn.Module):
+        return [module]
+    modules = list(module) if isinstance(module, Iterable) else [module]
     for entry in modules:
         if not isinstance(entry, nn.Module):
             raise InvalidArgument(
@@ -220,7 +222,5 @@ def _name(state: runtime.Runtime, modules: list[nn.Module], name: str | None) ->
         taken = {task.name for task in state.tasks()}
         names = itertools.chain([base], (f"{base}-{count}" for count in itertools.count(2)))
         return next(candidate for candidate in names if candidate not in taken)
-    if not isinstance(name, str) or not name or "@" in name:
-        raise InvalidArgument(f"name must be a text without '@', not {name!r}.")
     state.check_name(name)
     return name

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rtswap import _core
-from rtswap.choices import CONTEXT_BYTES, connect, options_of, refuse_backend, wants_simulation
+from rtswap.choices import (
+    CONTEXT_BYTES,
+    connect,
+    options_of,
+    process_name,
+    refuse_backend,
+    socket_path,
+    wants_simulation,
+)
 from rtswap.devices import default_device, torch_device, uuid_of
 from rtswap.errors import Closed, DuplicateName, InvalidArgument
 from rtswap.jobs import current_job, quietly
@@ -67,6 +75,9 @@ class Runtime:
             return list(self._tasks.values())
 
     def check_name(self, name: str) -> None:
+        """Of a new task: a text that logs and tables can show, and not taken yet."""
+        if not isinstance(name, str) or not name.isprintable() or not name or "@" in name:
+            raise InvalidArgument(f"name must be a printable text without '@', not {name!r}.")
         with self._lock:
             if name in self._tasks:
                 raise DuplicateName(
@@ -186,7 +197,7 @@ def enable(
     """
     global _runtime
     given = {
-        "socket": os.fspath(socket) if socket is not None else None,
+        "socket": socket_path(socket),
         "embedded": bool(embedded),
         "budget": budget,
         "device": str(device) if device is not None else None,
@@ -195,7 +206,7 @@ def enable(
         "static": static,
         "strict": bool(strict),
         "verify": bool(verify),
-        "name": name,
+        "name": process_name(name),
     }
     with _enabling:
         if _runtime is not None:

@@ -40,9 +40,14 @@ def model() -> nn.Module:
         ({"kinds": "fast"}, "kind"),
         ({"kinds": {"*": "fast"}}, "kind"),
         ({"kinds": ["mutable"]}, "kinds"),
+        ({"kinds": {3: "mutable"}}, "pattern"),
+        ({"kinds": {"*.wieght": "mutable"}}, r"wieght.*layers"),
         ({"timeout": -1}, "timeout"),
         ({"name": ""}, "name"),
         ({"name": "a@b"}, "name"),
+        ({"name": 3}, "name"),
+        ({"name": "two\nlines"}, "name"),
+        ({"name": "\udc80"}, "name"),
         ({"example_inputs": torch.ones(1), "period_ms": 10}, "tuple"),
     ],
 )
@@ -57,7 +62,7 @@ def test_register_refuses_nonsense(model, arguments, match):
 
 @pytest.mark.usefixtures("arbiter")
 def test_register_refuses_what_is_no_module():
-    for wrong in (torch.ones(3), [], [nn.ReLU(), 3], nn.ReLU()):
+    for wrong in (None, 3, "cnn", torch.ones(3), [], [nn.ReLU(), 3], nn.ReLU()):
         with pytest.raises(rtswap.InvalidArgument):
             rtswap.register(wrong)
 
@@ -70,6 +75,28 @@ def test_names_and_models_are_registered_once(model):
         rtswap.register(other, name="one")
     with pytest.raises(rtswap.InvalidArgument, match=r"belongs to task 'one'.*share"):
         rtswap.register(model, name="two")
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_sharing_refuses_nonsense(model):
+    task = rtswap.register(model, name="one", period_ms=1000, wcet_ms=10)
+    for arguments in (
+        {"name": 3},
+        {"name": None},
+        {"name": "a@b"},
+        {"name": ""},
+        {"name": "two", "period_ms": math.nan},
+        {"name": "two", "period_ms": 100, "deadline_ms": 200},
+        {"name": "two", "late": "sometimes"},
+        {"name": "two", "on_refusal": "shrug"},
+        {"name": "two", "timeout": "soon"},
+    ):
+        with pytest.raises(rtswap.InvalidArgument):
+            task.share(**arguments)
+    with pytest.raises(rtswap.DuplicateName):
+        task.share(name="one")
+    assert [known.name.split("@")[0] for known in rtswap.stats().tasks] == ["one"]
+    task.share(name="two", period_ms=2000)
 
 
 @pytest.mark.usefixtures("arbiter")
@@ -174,6 +201,16 @@ def test_everything_says_when_rtswap_is_not_enabled(model):
         {"embedded": True, "socket": "/nowhere"},
         {"simulate": "16MiB", "link_bandwidth": "fast"},
         {"simulate": "16MiB", "static": "0"},
+        {"simulate": 1.5},
+        {"simulate": []},
+        {"simulate": "16MiB", "name": 3},
+        {"simulate": "16MiB", "name": ""},
+        {"socket": 3},
+        {"socket": ""},
+        {"budget": "0%"},
+        {"budget": "some%"},
+        {"budget": 1.5},
+        {"budget": math.nan},
     ],
 )
 def test_enable_refuses_nonsense(arguments):
