@@ -3,16 +3,19 @@
 #
 #   PYTHON=python3.12 make setup    another Python; a torch that it can import is used as it is
 #   BUILD=build-x make build        another build directory
+#   DEMO='--strict --quick' make demo    other options of `rtswap demo`
 
 PYTHON ?= python3
 VENV ?= .venv
 BUILD ?= build
+DEMO ?= --report demo-report
 export PYTHON VENV BUILD
 
 .PHONY: help setup build demo test lint tidy asan tsan bench bench-schedulability clean
 
 help:
-	@echo "make demo    four models on a device too small for them: naive swapping, then rtswap"
+	@echo "make demo    four models on a device too small for them: naive swapping, then rtswap;"
+	@echo "             the picture and all figures go to demo-report/"
 	@echo "make test    every test: C++, Python, style"
 	@echo "make setup   system packages, virtual environment, torch (says first what and how large)"
 	@echo "make build   daemon and Python extension into $(BUILD)/ and rtswap/"

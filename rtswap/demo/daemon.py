@@ -14,6 +14,8 @@ from typing_extensions import Self
 READY_WORD = "rtswapd ready"
 
 _LOOK_S = 0.02
+# The machine may be busy with other things; only a daemon that hangs takes this long.
+_PATIENCE_S = 120.0
 
 
 class DemoError(RuntimeError):
@@ -34,7 +36,7 @@ class Daemon:
         self._log = folder / "rtswapd.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, limit_s: float = 120.0, flags: Sequence[str] | None = None) -> None:
+    def start(self, limit_s: float = _PATIENCE_S, flags: Sequence[str] | None = None) -> None:
         """Returns when it is ready. A daemon that was ended is started again on the same socket,
         with other flags if some are given."""
         if flags is not None:
@@ -89,7 +91,7 @@ class Daemon:
         if self.alive():
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(20)
+                self._process.wait(_PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.kill()
         return int(self._process.returncode)

@@ -6,13 +6,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from rtswap.demo import live, picture, report
+from rtswap.demo import live, picture, report, verdict
+from rtswap.demo.acts import TITLES, Act
 from rtswap.demo.calibrate import (
     Link,
     Measured,
@@ -25,14 +26,10 @@ from rtswap.demo.daemon import Daemon, DemoError
 from rtswap.demo.processes import Client
 from rtswap.demo.replay import Replay, replay
 from rtswap.demo.stage import CHUNK_BYTES, Discipline, Stage
-from rtswap.demo.tally import JobRecord, TaskTally, tally
+from rtswap.demo.tally import JobRecord, tally
 from rtswap.demo.taskset import ROLES, Memory
-from rtswap.demo.trace import Timeline, build, load
+from rtswap.demo.trace import build, load
 
-TITLES: dict[Discipline, str] = {
-    "request-order": "whole-model swapping",
-    "edf": "rtswap",
-}
 PICTURE_PERIODS = 3  # of the longest period: enough to see the pattern, short enough to read
 START_DELAY_NS = 300_000_000  # until every client has its orders
 
@@ -69,22 +66,6 @@ class Set:
 
     def timing(self, name: str) -> Timing:
         return next(timing for timing in self.timings if timing.name == name)
-
-
-@dataclass
-class Act:
-    """What one discipline made of it."""
-
-    discipline: Discipline
-    start_ns: int
-    jobs: list[JobRecord]
-    rows: list[TaskTally]
-    end_ns: int = 0  # when its clients began to leave
-    timeline: Timeline = field(default_factory=Timeline)
-
-    @property
-    def late(self) -> int:
-        return sum(row.missed + row.dropped for row in self.rows)
 
 
 def perform(options: Options, console: Console) -> int:
@@ -125,14 +106,19 @@ def _perform(options: Options, console: Console, folder: Path) -> int:
             )
             second.end_ns = time.monotonic_ns()
             problems += _leave([client for client in cast if client.role != story.killed])
-            status = daemon.stop()
-        if status != 0:
-            problems.append(f"rtswapd ended with status {status}")
+            ended = daemon.stop()
+        if ended != 0:
+            problems.append(f"rtswapd ended with status {ended}")
     for act in (first, second):
         act.timeline = build(load(_trace_file(folder, act.discipline)), act.end_ns)
-    problems += _wrongs(plan, [first, second]) + story.problems
+    problems += verdict.wrongs([first, second], plan.bank_bytes, plan.replayed) + story.problems
     _leave_report(options, console, plan, [first, second], story, problems)
-    return _verdict(options, console, second, story, problems)
+    status = verdict.give(console, second, story.late, problems, strict=options.strict)
+    console.print(
+        "Next: [bold]python examples/one_process.py[/], or your own model: "
+        "`rtswap.register(model, period_ms=...)`; README.md shows how.",
+    )
+    return status
 
 
 # ------------------------------------------------------------------------------------ preparation
@@ -249,22 +235,7 @@ def _leave(cast: list[Client]) -> list[str]:
     return problems
 
 
-# ---------------------------------------------------------------------------------------- verdict
-
-
-def _wrongs(plan: Set, acts: list[Act]) -> list[str]:
-    problems = []
-    for act in acts:
-        title = TITLES[act.discipline]
-        problems += [f"{title}: {r.wrong} wrong outputs of {r.task}" for r in act.rows if r.wrong]
-        if act.timeline.resident_bytes_max > plan.bank_bytes:
-            problems.append(
-                f"{title}: {act.timeline.resident_bytes_max} bytes were held at one time, "
-                f"the budget is {plan.bank_bytes}"
-            )
-    if not plan.replayed.clean:
-        problems.append(f"the replay in virtual time is not clean: {plan.replayed}")
-    return problems
+# ----------------------------------------------------------------------------------------- report
 
 
 def _leave_report(
@@ -281,7 +252,7 @@ def _leave_report(
     image = options.report / "timeline.png"
     panels = [
         picture.Panel(
-            f"{TITLES[act.discipline]}: {act.late} of {len(act.jobs)} deadlines not met",
+            f"{TITLES[act.discipline]}: {act.met} of {len(act.jobs)} deadlines met",
             act.timeline,
             act.jobs,
             act.start_ns,
@@ -317,31 +288,6 @@ def _facts(plan: Set, acts: list[Act], story: live.Story, problems: list[str]) -
         "live": asdict(story),
         "problems": problems,
     }
-
-
-def _verdict(
-    options: Options, console: Console, act: Act, story: live.Story, problems: list[str]
-) -> int:
-    for problem in problems:
-        console.print(f"[bold red]Wrong:[/] {problem}")
-    late = act.late + story.late
-    if late:
-        console.print(
-            f"{late} deadlines were not met under rtswap: this machine is busier than it was when "
-            "the models were measured. In virtual time the same set misses none."
-        )
-    if not problems:
-        outputs = sum(bool(job.end_ns) for job in act.jobs)
-        console.print(
-            f"[bold green]All outputs equal the unswapped models', bit for bit[/] ({outputs} under "
-            "rtswap alone), memory stayed inside the budget, the replay in virtual time misses "
-            "no deadline."
-        )
-    console.print(
-        "Next: [bold]python examples/one_process.py[/], or your own model: "
-        "`rtswap.register(model, period_ms=...)`; README.md shows how.",
-    )
-    return 1 if problems or (options.strict and late) else 0
 
 
 @contextmanager

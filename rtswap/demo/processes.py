@@ -15,6 +15,9 @@ from typing_extensions import Self
 
 from rtswap.demo.daemon import DemoError
 
+# The machine may be busy with other things; only a process that hangs takes this long.
+_PATIENCE_S = 120.0
+
 
 class ClientError(DemoError):
     """A command failed in a client; `kind` is the class name of its exception."""
@@ -63,7 +66,7 @@ class Client:
         except BrokenPipeError:
             raise self._ended() from None
 
-    def receive(self, limit_s: float = 120.0) -> dict[str, Any]:
+    def receive(self, limit_s: float = _PATIENCE_S) -> dict[str, Any]:
         """The answer to the oldest command not yet answered."""
         line = self._read_line(limit_s)
         answer: dict[str, Any] = json.loads(line)
@@ -71,7 +74,7 @@ class Client:
             raise ClientError(self.role, answer["error"], answer["message"])
         return answer
 
-    def call(self, command: str, limit_s: float = 120.0, **arguments: Any) -> dict[str, Any]:
+    def call(self, command: str, limit_s: float = _PATIENCE_S, **arguments: Any) -> dict[str, Any]:
         self.send(command, **arguments)
         return self.receive(limit_s)
 
@@ -93,7 +96,7 @@ class Client:
         return line
 
     def _ended(self) -> DemoError:
-        status = self._process.wait(20)
+        status = self._process.wait(_PATIENCE_S)
         return DemoError(f"{self.role}: the process ended with status {status}{self._words()}")
 
     def _words(self) -> str:
@@ -111,9 +114,12 @@ class Client:
             assert self._process.stdin is not None
             self._process.stdin.close()
             try:
-                self._process.wait(30)
+                self._process.wait(_PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.kill()
+                raise DemoError(
+                    f"{self.role}: did not end within {_PATIENCE_S:.0f} s{self._words()}"
+                ) from None
         if self._process.returncode != 0:
             raise self._ended()
 

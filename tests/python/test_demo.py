@@ -58,3 +58,10 @@ def test_quick_demo(tmp_path: Path) -> None:
     assert report["live"]["killed"] == "signs"
     assert report["live"]["survivors_jobs"] > 0
     assert "scene" in report["live"]["refusal"] or "latecomer" in report["live"]["refusal"]
+
+
+def test_make_demo_leaves_the_picture() -> None:
+    plan = subprocess.run(
+        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "rtswap demo --report demo-report" in plan.stdout
