@@ -20,6 +20,9 @@ policy::TaskModel model_of(const Task& task) {
   model.period_ns = task.timing.period_ns;
   model.deadline_ns = task.timing.deadline_ns;
   model.wcet_ns = task.timing.wcet_ns;
+  for (const protocol::LayerNeed& layer : task.timing.layers) {
+    model.layers.push_back({layer.chunks, layer.execution_ns});
+  }
   model.arena = task.arena->key;
   model.arena_chunks = task.arena->chunks;
   model.mutable_chunks = task.arena->mutable_chunks;
@@ -205,7 +208,7 @@ void Arbiter::State::leave(Task& task) {
         &task,
         task.arena->key,
         {task.timing.period_ns, task.timing.deadline_ns, task.block_ns},
-        task.timing.wcet_ns,
+        task.timing,
     });
   }
   task.response_bound_ns = 0;
@@ -226,8 +229,9 @@ bool Arbiter::State::join(Task& task, policy::Decision& refusal) {
 void Arbiter::State::mark_resumed(Device& device, const Task& task, bool resumed) {
   if (task.wanted != TaskState::admitted) return;
   for (Leaving& left : device.leaving) {
-    if (left.task == &task && left.demand.period_ns == task.timing.period_ns &&
-        left.demand.deadline_ns == task.timing.deadline_ns && left.wcet_ns <= task.timing.wcet_ns) {
+    if (left.task == &task && left.timing.period_ns == task.timing.period_ns &&
+        left.timing.deadline_ns == task.timing.deadline_ns &&
+        left.timing.wcet_ns <= task.timing.wcet_ns && left.timing.layers == task.timing.layers) {
       left.resumed = resumed;
     }
   }

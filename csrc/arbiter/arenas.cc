@@ -83,7 +83,12 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   const uint32_t old_chunks = std::exchange(arena->chunks, message.chunks);
   const uint32_t old_mutable = std::exchange(arena->mutable_chunks, message.mutable_chunks);
   if (arena->tasks.empty()) return;
-  for (Task* task : arena->tasks) note_request(*task);
+  // When its jobs use what is new, nobody knows: until they are measured again they wait for all.
+  std::vector<std::vector<protocol::LayerNeed>> old_layers;
+  for (Task* task : arena->tasks) {
+    note_request(*task);
+    old_layers.push_back(std::exchange(task->timing.layers, {}));
+  }
   const Roll set = roll(
       device, [](const Task&) { return true; }, arena->tasks.front());
   policy::Decision decision = policy::admit(set.input);
@@ -97,6 +102,9 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   if (!admitted) {
     arena->chunks = old_chunks;
     arena->mutable_chunks = old_mutable;
+    for (size_t i = 0; i < old_layers.size(); ++i) {
+      arena->tasks[i]->timing.layers = std::move(old_layers[i]);
+    }
   }
   for (Task* task : arena->tasks) {
     if (admitted) {
@@ -195,7 +203,9 @@ void Arbiter::State::on(Session& session, const protocol::Evicted& message) {
 void Arbiter::State::drop_lost(Session& session, const Arena& arena, const Error& reason) {
   std::vector<Job*> lost;
   for (const auto& [id, job] : session.jobs) {
-    if (job->task->arena == &arena && job->state == Job::State::lost) lost.push_back(job.get());
+    if (job->task->arena == &arena && job->state == Job::State::lost && !may_have_begun(*job)) {
+      lost.push_back(job.get());
+    }
   }
   for (Job* job : lost) drop(*job, reason);
 }
@@ -233,7 +243,7 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   const bool waited_for = holder != nullptr && holder->task->arena == arena;
   if (waited_for && arena->failed_restores >= kMostRestoreAttempts) {
     arena->failed_restores = 0;
-    drop(*holder, message.error);
+    give_up(*holder, message.error);
   }
 }
 

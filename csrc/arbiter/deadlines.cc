@@ -59,16 +59,18 @@ void Arbiter::State::expire_holder(Device& device) {
   Job* job = device.holder;
   if (job == nullptr) return;
   Arena& arena = *job->task->arena;
-  const bool complete = device.ledger.held(arena.key) == arena.chunks;
-  const bool hung = job->run_begun || arena.session->phase != Session::Phase::active
-                        ? now_ns_ - job->progress_ns >= hang_limit(*job->task)
-                        : arena.silent;
-  if (!hung) return;
-  if (!complete) {  // cannot have begun
-    drop(*job, Error{ErrorCode::timed_out, "the client did not restore the memory it was granted"});
+  const bool runs = may_have_begun(*job) || arena.session->phase != Session::Phase::active;
+  const bool stuck = runs && now_ns_ - job->progress_ns >= hang_limit(*job->task);
+  if (!stuck && (job->begun || !arena.silent)) return;
+  const Error reason{ErrorCode::timed_out, "the client did not restore the memory it was granted"};
+  if (!may_have_begun(*job)) {
+    drop(*job, reason);
     return;
   }
   trace(Trace::Kind::run_end, *job, "hung: the device goes to others, its memory stays its own");
+  if (!job->complete && !job->abandoned) {  // nothing more comes, should it wait for that
+    send(*job->task->session, protocol::Dropped{job->id, reason});
+  }
   job->state = Job::State::lost;
   ++arena.lost_jobs;
   device.holder = nullptr;

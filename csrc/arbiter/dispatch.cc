@@ -20,9 +20,11 @@ void Arbiter::State::settle(Device& device) {
   }
   if (edf()) prefetch(device);
   device.ledger.check_counts();
-  if (device.holder != nullptr && device.holder->run_begun) {
-    const Arena& arena = *device.holder->task->arena;
-    RTSWAP_CHECK(device.ledger.held(arena.key) == arena.chunks && arena.revokes.empty(),
+  if (device.holder != nullptr && device.holder->begun) {
+    const Job& job = *device.holder;
+    const Arena& arena = *job.task->arena;
+    const uint32_t needed = job.complete ? arena.chunks : job.first_chunks;
+    RTSWAP_CHECK(device.ledger.held(arena.key) >= needed && arena.revokes.empty(),
                  "memory of the running job was given away");
   }
 }
@@ -105,13 +107,20 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
   trace(Trace::Kind::granted_gpu, job, detail);
 }
 
-void Arbiter::State::begin_run_if_resident(Device& device) {
+// What has landed tells how far the holder is.
+void Arbiter::State::note_progress(Device& device) {
   Job& job = *device.holder;
   const Arena& arena = *job.task->arena;
-  if (job.run_begun || !job.run_sent || arena.landed_chunks < arena.chunks) return;
-  job.run_begun = true;
-  job.progress_ns = now_ns_;
-  trace(Trace::Kind::run_begin, job, "");
+  if (!job.run_sent) return;
+  if (!job.begun && arena.landed_chunks >= job.first_chunks) {
+    job.begun = true;
+    job.progress_ns = now_ns_;
+    trace(Trace::Kind::run_begin, job, "");
+  }
+  if (!job.complete && arena.landed_chunks == arena.chunks) {
+    job.complete = true;
+    job.progress_ns = now_ns_;
+  }
 }
 
 }  // namespace rtswap::arbiter

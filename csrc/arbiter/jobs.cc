@@ -99,8 +99,8 @@ void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
   const bool late = job.deadline_ns != kNoDeadline_ns && now_ns_ > job.deadline_ns;
   trace(Trace::Kind::run_end, job,
         job.state == Job::State::lost ? "answered after it was given up" : "");
-  if (!job.run_begun) {
-    ++task.dropped;  // cancelled while its memory came in
+  if (!job.begun || job.abandoned) {
+    ++task.dropped;  // cancelled while its memory came in, or failed because it did not
   } else {
     task.response_max_ns = std::max(task.response_max_ns, now_ns_ - job.release_ns);
     late ? ++task.missed : ++task.met;
@@ -142,6 +142,24 @@ void Arbiter::State::drop(Job& job, const Error& reason) {
   send(*task.session, protocol::Dropped{job.id, reason});
   if (job.run_sent) task.session->forgiven.insert(job.id);
   erase(job);
+}
+
+// The client knows sooner what has landed.
+bool Arbiter::State::may_have_begun(const Job& job) const {
+  const Arena& arena = *job.task->arena;
+  return job.run_sent && device_of(arena).ledger.held(arena.key) >= job.first_chunks;
+}
+
+// A holder whose memory cannot be had. If its body has begun, the device stays its own until it has
+// ended.
+void Arbiter::State::give_up(Job& job, const Error& reason) {
+  if (!may_have_begun(job)) {
+    drop(job, reason);
+    return;
+  }
+  job.abandoned = true;
+  trace(Trace::Kind::dropped, job, reason.message);
+  send(*job.task->session, protocol::Dropped{job.id, reason});
 }
 
 void Arbiter::State::erase(Job& job) {

@@ -71,14 +71,18 @@ bool Arbiter::State::feasible(const Device& device, const Arena& arena) const {
 bool Arbiter::State::feed_holder(Device& device) {
   Job& job = *device.holder;
   Arena& arena = *job.task->arena;
-  if (job.run_begun) return true;
+  if (job.complete || job.abandoned) return true;
   // Its session is gone but it may run: nothing can be done for it.
   if (arena.session->phase != Session::Phase::active) return true;
   // Memory that is on its way out must be gone before Run, or the client would think it resident.
   if (!arena.revokes.empty() || device.ledger.has_detached(arena.key)) return true;
   if (!job.run_sent) {
     job.run_sent = true;
-    send(*arena.session, protocol::Run{job.id});
+    const auto& layers = job.task->timing.layers;
+    // Whole-model swapping, the baseline, has no such thing.
+    job.first_chunks = edf() && !layers.empty() ? layers.front().chunks : arena.chunks;
+    send(*arena.session,
+         protocol::Run{job.id, job.first_chunks == arena.chunks ? 0 : job.first_chunks});
   }
   uint32_t missing = arena.chunks - device.ledger.held(arena.key);
   if (const uint32_t now = std::min(missing, device.ledger.free_chunks()); now > 0) {
@@ -90,13 +94,13 @@ bool Arbiter::State::feed_holder(Device& device) {
   if (missing > coming) {
     const uint32_t short_of = missing - coming - revoke(device, arena, missing - coming, kNever_ns);
     if (short_of > 0) {
-      drop(job, Error{ErrorCode::out_of_memory,
-                      "memory for \"" + job.task->name +
-                          "\" is held by clients that do not answer or cannot give it back"});
-      return false;
+      give_up(job, Error{ErrorCode::out_of_memory,
+                         "memory for \"" + job.task->name +
+                             "\" is held by clients that do not answer or cannot give it back"});
+      return device.holder != nullptr;
     }
   }
-  begin_run_if_resident(device);
+  note_progress(device);
   return true;
 }
 
@@ -169,7 +173,7 @@ int64_t Arbiter::State::next_deadline(const Arena& arena) const {
 // plan wants, then for tasks by their next release, into free memory only. Never more than a
 // quantum at a time, so that a job that comes in between waits for no more than that.
 void Arbiter::State::prefetch(Device& device) {
-  if (device.holder != nullptr && !device.holder->run_begun) return;
+  if (device.holder != nullptr && !device.holder->complete) return;
   const uint32_t busy = in_flight(device) + incoming(device);
   const uint32_t most = quantum(device);
   if (busy >= most) return;

@@ -79,8 +79,11 @@ struct Job {
   int64_t order_ns = kNoDeadline_ns;  // the deadline it competes with: never sooner than the test's
   bool demoted = false;               // lost its deadline (late = run)
   bool run_sent = false;
-  bool run_begun = false;   // holds the device and all its memory
-  int64_t progress_ns = 0;  // last sign of life while holding
+  uint32_t first_chunks = 0;  // that Run named: its body may begin once they have landed
+  bool begun = false;         // its body may have begun
+  bool complete = false;      // holds the device and all its memory
+  bool abandoned = false;     // has begun and was told that the rest of its memory does not come
+  int64_t progress_ns = 0;    // last sign of life while holding
 };
 
 struct Task {
@@ -135,7 +138,7 @@ struct Leaving {
   const Task* task = nullptr;  // nullptr: it is gone
   Ledger::Holder arena = 0;
   policy::Demand demand;
-  int64_t wcet_ns = 0;   // part of the demand
+  Timing timing;         // that led to the demand
   bool resumed = false;  // its task is back, and counts for both once it is in
 };
 

@@ -124,6 +124,8 @@ class Arbiter::State {
   void finish(Job& job, const protocol::JobDone& message);
   void count_overrun(Task& task, const Job& job, int64_t execution_ns);
   void drop(Job& job, const Error& reason);
+  void give_up(Job& job, const Error& reason);
+  bool may_have_begun(const Job& job) const;
   void erase(Job& job);
   void drop_waiting(const Task& task, const Error& reason);
 
@@ -135,7 +137,7 @@ class Arbiter::State {
   bool promised(const Job& job) const;
   std::vector<Job*> in_order(const Device& device) const;  // eligible waiting jobs, best first
   void hand_over(Device& device, Job& job);
-  void begin_run_if_resident(Device& device);
+  void note_progress(Device& device);
 
   // --- memory.cc ---------------------------------------------------------------------------------
   bool feasible(const Device& device, const Arena& arena) const;

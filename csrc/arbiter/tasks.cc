@@ -11,8 +11,36 @@ using protocol::OnRefusal;
 // Longer periods are a mistake in the unit, and would overflow sums of deadlines.
 constexpr int64_t kLongestPeriod_ns = 366LL * 24 * 3600 * 1'000'000'000;
 
+// More than a test can look at in the time it has; clients join short ones.
+constexpr size_t kMostLayers = 256;
+
+std::string mistake_in_layers(const Timing& timing, uint32_t arena_chunks) {
+  if (timing.layers.size() > kMostLayers) {
+    return "at most " + std::to_string(kMostLayers) + " layers can be given, not " +
+           std::to_string(timing.layers.size());
+  }
+  int64_t left_ns = timing.wcet_ns;
+  uint32_t chunks = 1;
+  for (const protocol::LayerNeed& layer : timing.layers) {
+    if (layer.chunks < chunks || layer.chunks > arena_chunks) {
+      return "layers must need 1 to all " + std::to_string(arena_chunks) +
+             " chunks of the arena, none less than the one before";
+    }
+    chunks = layer.chunks;
+    if (layer.execution_ns <= 0 || layer.execution_ns > left_ns) {
+      return "the execution of all layers must be positive and together that of the job";
+    }
+    left_ns -= layer.execution_ns;
+  }
+  if (!timing.layers.empty() && left_ns != 0) {
+    return "the layers execute for " + std::to_string(timing.wcet_ns - left_ns) +
+           " ns together and the job for " + std::to_string(timing.wcet_ns);
+  }
+  return {};
+}
+
 // Empty: the timing makes sense.
-std::string mistake_in(const Timing& timing) {
+std::string mistake_in(const Timing& timing, uint32_t arena_chunks) {
   if (timing.period_ns < 0 || timing.deadline_ns < 0 || timing.wcet_ns < 0) {
     return "period, deadline and cost must not be negative";
   }
@@ -24,7 +52,7 @@ std::string mistake_in(const Timing& timing) {
     return "the deadline (" + std::to_string(timing.deadline_ns) +
            " ns) must not be later than the period (" + std::to_string(timing.period_ns) + " ns)";
   }
-  return {};
+  return mistake_in_layers(timing, arena_chunks);
 }
 
 Timing overridden(Timing timing, const TaskOverride& by) {
@@ -34,7 +62,10 @@ Timing overridden(Timing timing, const TaskOverride& by) {
     timing.period_ns = by.timing.period_ns;
   }
   if (by.timing.deadline_ns != 0) timing.deadline_ns = by.timing.deadline_ns;
-  if (by.timing.wcet_ns != 0) timing.wcet_ns = by.timing.wcet_ns;
+  if (by.timing.wcet_ns != 0) {
+    timing.wcet_ns = by.timing.wcet_ns;
+    timing.layers.clear();  // they are parts of another cost
+  }
   return timing;
 }
 
@@ -112,7 +143,7 @@ void Arbiter::State::note_request(Task& task) {
 
 // Finds the best state that passes. Leaves the task refused, with the reason, if none does.
 void Arbiter::State::classify(Task& task) {
-  const std::string mistake = mistake_in(task.timing);
+  const std::string mistake = mistake_in(task.timing, task.arena->chunks);
   if (!mistake.empty() || task.arena->chunks == 0) {
     refuse(task, Error{ErrorCode::invalid_argument,
                        "task \"" + task.name +
@@ -154,7 +185,7 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   if (const auto it = config_.overrides.find(task->name); it != config_.overrides.end()) {
     timing = overridden(timing, it->second);
   }
-  const std::string mistake = mistake_in(timing);
+  const std::string mistake = mistake_in(timing, task->arena->chunks);
   if (!mistake.empty()) {
     task->answer_pending = false;
     send_verdict(*task, true, Error{ErrorCode::invalid_argument, mistake});

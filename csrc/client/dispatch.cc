@@ -158,6 +158,8 @@ void Core::on(const protocol::Dropped& message) {
     case JobRecord::State::over:
       fail_job(*job, message.reason);
       jobs_.erase(found);
+      // It might have begun: the arbiter keeps the device for it until it hears.
+      if (job->granted) answer(protocol::JobDone{message.job, 0});
       changed_.notify_all();
   }
 }

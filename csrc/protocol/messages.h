@@ -84,6 +84,7 @@ enum class OnRefusal : uint8_t { refuse, best_effort };
 struct LayerNeed {
   uint32_t chunks = 0;       // > 0, not less than that of the layer before
   int64_t execution_ns = 0;  // > 0
+  bool operator==(const LayerNeed&) const = default;
 };
 
 // Timing of a task. `period_ns` is the minimum distance of releases; 0: aperiodic, best effort.
@@ -230,7 +231,8 @@ struct Run {
   uint32_t first_chunks = 0;
 };
 
-// The job will not run.
+// The job will not run; or, after Run, gets no more memory than it has. Then JobDone answers, as
+// soon as the job has ended.
 struct Dropped {
   JobId job = 0;
   Error reason;  // job_dropped, closed, out_of_memory, ...

@@ -53,6 +53,7 @@ SimConfig config_of(const py::dict& values) {
 
 SimTask task_of(const py::dict& values) {
   SimTask task;
+  std::vector<std::pair<uint32_t, int64_t>> layers;  // (chunks, execution_ns)
   Fields fields(values);
   fields.take("name", task.name)
       .take("period_ns", task.period_ns)
@@ -66,10 +67,12 @@ SimTask task_of(const py::dict& values) {
       .take("join_ns", task.join_ns)
       .take("arena_chunks", task.arena_chunks)
       .take("mutable_chunks", task.mutable_chunks)
+      .take("layers", layers)
       .take("resident", task.resident)
       .take("late_run", task.late_run)
       .take("best_effort_if_refused", task.best_effort_if_refused)
       .expect_none_left("simulate(): a task");
+  for (const auto& [chunks, execution_ns] : layers) task.layers.push_back({chunks, execution_ns});
   return task;
 }
 

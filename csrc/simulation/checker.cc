@@ -101,8 +101,8 @@ void Checker::resumed(protocol::SessionId old_session, protocol::SessionId sessi
   for (const protocol::ChunkId chunk : held_[owner]) owners_[chunk] = owner;
 }
 
-void Checker::started(protocol::SessionId session, protocol::ArenaId arena, uint32_t arena_chunks) {
-  if (held_[{session, arena}].size() != arena_chunks) {
+void Checker::started(protocol::SessionId session, protocol::ArenaId arena, uint32_t chunks) {
+  if (held_[{session, arena}].size() < chunks) {
     violation("a job began without its memory: " + name({session, arena}));
   }
   for (const auto& [other, other_arena] : running_) {

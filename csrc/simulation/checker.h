@@ -32,7 +32,8 @@ class Checker {
   // Comes back under a new id with the first `chunks` positions.
   void resumed(protocol::SessionId old_session, protocol::SessionId session,
                protocol::ArenaId arena, uint32_t chunks);
-  void started(protocol::SessionId session, protocol::ArenaId arena, uint32_t arena_chunks);
+  // With at least so many of its chunks.
+  void started(protocol::SessionId session, protocol::ArenaId arena, uint32_t chunks);
   void ended(protocol::SessionId session);
   // The session stopped answering: until its next job has ended, the arbiter may give the device to
   // others although this session has been told to run.

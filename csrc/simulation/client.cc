@@ -92,7 +92,7 @@ void Client::open(const protocol::Welcome&) {
   open_task.arena = kArena;
   open_task.name = task_.name;
   open_task.timing = {task_.period_ns, task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns,
-                      task_.wcet_ns};
+                      task_.wcet_ns, task_.layers};
   open_task.resident = task_.resident;
   open_task.late = task_.late_run ? protocol::LatePolicy::run : protocol::LatePolicy::drop;
   open_task.on_refusal =
@@ -165,11 +165,20 @@ void Client::on(const protocol::Run& message) {
     return;
   }
   it->second.granted = true;
+  it->second.first_chunks = message.first_chunks == 0 ? task_.arena_chunks : message.first_chunks;
   try_start();
 }
 
 void Client::on(const protocol::Dropped& message) {
-  report_.dropped += jobs_.erase(message.job);
+  if (running_ == message.job) {
+    break_off();
+    return;
+  }
+  const auto it = jobs_.find(message.job);
+  if (it == jobs_.end()) return;
+  if (it->second.granted) send(protocol::JobDone{message.job, 0});
+  jobs_.erase(it);
+  ++report_.dropped;
   stop_when_done();
 }
 
@@ -199,6 +208,7 @@ void Client::chunk_landed() {
   busy_ = false;
   work();
   try_start();
+  go_on();
 }
 
 void Client::restore_failed() {
@@ -246,18 +256,60 @@ void Client::evicted_step() {
 }
 
 void Client::try_start() {
-  if (running_ || mapped_.size() < task_.arena_chunks || !commands_.empty()) return;
+  if (running_) return;
   for (const auto& [id, job] : jobs_) {
-    if (!job.granted) continue;
+    if (!job.granted || mapped_.size() < job.first_chunks) continue;
+    // All of it, and nothing asked back.
+    if (job.first_chunks == task_.arena_chunks && !commands_.empty()) continue;
     running_ = id;
     break;
   }
   if (!running_) return;
-  world_.checker.started(session_, kArena, task_.arena_chunks);
+  world_.checker.started(session_, kArena, jobs_.at(*running_).first_chunks);
   execution_ns_ = task_.execution_max_ns == 0
                       ? task_.wcet_ns
                       : world_.random.between(task_.execution_min_ns, task_.execution_max_ns);
-  later(world_.timeline.now_ns() + execution_ns_, &Client::end_job);
+  layer_ = 0;
+  layer_ends_ns_ = -1;
+  go_on();
+}
+
+// Executes what the memory allows; the job ends when all is there, too.
+void Client::go_on() {
+  if (!running_ || layer_ends_ns_ >= 0) return;
+  const size_t layers = std::max<size_t>(task_.layers.size(), 1);
+  if (layer_ == layers) {
+    if (mapped_.size() == task_.arena_chunks) end_job();
+    return;
+  }
+  int64_t duration_ns = execution_ns_;
+  if (!task_.layers.empty()) {
+    const protocol::LayerNeed& layer = task_.layers[layer_];
+    if (mapped_.size() < layer.chunks) return;
+    duration_ns = static_cast<int64_t>(static_cast<__int128>(layer.execution_ns) * execution_ns_ /
+                                       task_.wcet_ns);
+  }
+  layer_ends_ns_ = world_.timeline.now_ns() + duration_ns;
+  later(layer_ends_ns_, &Client::layer_ended);
+}
+
+void Client::layer_ended() {
+  if (world_.timeline.now_ns() < layer_ends_ns_ || layer_ends_ns_ < 0)
+    return;  // of a broken-off job
+  layer_ends_ns_ = -1;
+  ++layer_;
+  go_on();
+}
+
+// The rest of its memory does not come.
+void Client::break_off() {
+  world_.checker.ended(session_);
+  ++report_.dropped;
+  send(protocol::JobDone{*running_, 0});
+  jobs_.erase(*running_);
+  running_.reset();
+  layer_ends_ns_ = -1;
+  stop_when_done();
 }
 
 void Client::end_job() {

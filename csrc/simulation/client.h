@@ -54,6 +54,7 @@ class Client {
     int64_t release_ns = 0;
     int64_t deadline_ns = 0;
     bool granted = false;
+    uint32_t first_chunks = 0;
   };
 
   void send(protocol::ClientMessage message);
@@ -77,7 +78,10 @@ class Client {
   void evicted_step();
   void restore_failed();
   void try_start();
+  void go_on();
+  void layer_ended();
   void end_job();
+  void break_off();
   void stop_to_pause();
   void stop_to_leave();
   void stop_when_done();
@@ -108,7 +112,9 @@ class Client {
 
   std::map<protocol::JobId, PendingJob> jobs_;
   std::optional<protocol::JobId> running_;
-  int64_t execution_ns_ = 0;
+  size_t layer_ = 0;            // of the running job, to be executed next
+  int64_t layer_ends_ns_ = -1;  // -1: it waits for memory
+  int64_t execution_ns_ = 0;    // of the running job, drawn
   protocol::JobId last_job_ = 0;
   bool releasing_ = false;
   int64_t last_release_ns_ = -1;

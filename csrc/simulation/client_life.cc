@@ -71,6 +71,7 @@ void Client::crash() {
 // The process is gone.
 void Client::end() {
   running_.reset();
+  layer_ends_ns_ = -1;
   fail_waiting_jobs();
   const protocol::SessionId session = session_;
   world_.checker.died(session);
@@ -95,6 +96,7 @@ void Client::restart() {
 void Client::disconnect() {
   if (!healthy()) return;
   connected_ = welcomed_ = false;
+  if (running_ && mapped_.size() < task_.arena_chunks) break_off();
   fail_waiting_jobs();
   world_.post(arbiter::SessionDisconnected{session_});
   later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);

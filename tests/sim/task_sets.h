@@ -24,6 +24,26 @@ inline SimConfig random_config(Random& random, uint64_t seed) {
   return config;
 }
 
+// Parts of the execution of a task, needs that grow to all or less.
+inline std::vector<protocol::LayerNeed> random_layers(Random& random, const SimTask& task) {
+  std::vector<uint32_t> needs;
+  std::vector<int64_t> ends_ns{task.wcet_ns};
+  for (int64_t layers = random.between(1, 6); layers > 0; --layers) {
+    needs.push_back(static_cast<uint32_t>(random.between(1, task.arena_chunks)));
+  }
+  std::sort(needs.begin(), needs.end());
+  while (ends_ns.size() < needs.size()) ends_ns.push_back(random.between(1, task.wcet_ns - 1));
+  std::sort(ends_ns.begin(), ends_ns.end());
+  ends_ns.erase(std::unique(ends_ns.begin(), ends_ns.end()), ends_ns.end());
+  std::vector<protocol::LayerNeed> layers;
+  int64_t begin_ns = 0;
+  for (size_t i = 0; i < ends_ns.size(); ++i) {
+    layers.push_back({needs[i], ends_ns[i] - begin_ns});
+    begin_ns = ends_ns[i];
+  }
+  return layers;
+}
+
 inline std::vector<SimTask> random_tasks(Random& random, const SimConfig& config) {
   std::vector<SimTask> tasks;
   const int64_t count = random.between(2, 6);
@@ -43,6 +63,7 @@ inline std::vector<SimTask> random_tasks(Random& random, const SimConfig& config
     task.resident = random.between(0, 5) == 0;
     task.late_run = random.between(0, 4) == 0;
     task.best_effort_if_refused = random.between(0, 2) == 0;
+    if (random.between(0, 1) == 0) task.layers = random_layers(random, task);
     if (random.between(0, 9) == 0) {  // aperiodic work of known length
       task.spacing_ns = task.period_ns;
       task.period_ns = 0;
