@@ -1,0 +1,162 @@
+// Jobs that begin on a prefix of their memory.
+#include "tests/catch.h"
+#include "tests/unit/arbiter/harness.h"
+
+namespace rtswap::arbiter {
+namespace {
+
+using protocol::kNoDeadline_ns;
+using protocol::TaskState;
+using protocol::Timing;
+using test::Harness;
+using test::kMs;
+using test::one_device;
+
+const Timing kLayered{0, 0, 10 * kMs, {{1, 4 * kMs}, {3, 6 * kMs}}};
+const Timing kWhole{0, 0, 10 * kMs};
+const Error kFailure{ErrorCode::driver_failure, "the copy failed"};
+
+size_t granted(const Harness& h, SessionId session) {
+  size_t chunks = 0;
+  for (const auto& grant : h.all<protocol::Grant>(session)) chunks += grant.chunks.size();
+  return chunks;
+}
+
+Config hangs_after_200_ms() {
+  Config config = one_device(8);
+  config.hang_timeout_ns = 200 * kMs;
+  return config;
+}
+
+// Task 1 holds the device with one of its four chunks there, all of them granted; task 2 waits.
+struct BegunOnAPrefix : Harness {
+  BegunOnAPrefix() : Harness(hangs_after_200_ms()) {
+    open(1, 4, kLayered);
+    release(1, 1, kNoDeadline_ns);
+    from(1, protocol::Restored{1, 1});
+    open(2, 4, kWhole);
+    release(2, 1, kNoDeadline_ns);
+    REQUIRE(granted(*this, 1) == 4);
+  }
+};
+
+TEST_CASE("a job with layers is told what its first needs, one without that it needs all") {
+  BegunOnAPrefix h;
+  REQUIRE(h.last<protocol::Run>(1));
+  CHECK(h.last<protocol::Run>(1)->first_chunks == 1);
+  h.land(1);
+  h.from(1, protocol::JobDone{1, 10 * kMs});
+  REQUIRE(h.last<protocol::Run>(2));
+  CHECK(h.last<protocol::Run>(2)->first_chunks == 0);
+}
+
+TEST_CASE("nothing else is restored beside a job that has begun and still restores") {
+  BegunOnAPrefix h;
+  CHECK(granted(h, 2) == 0);
+  h.from(1, protocol::Restored{1, 3});
+  CHECK(granted(h, 2) == 0);
+  h.from(1, protocol::Restored{1, 4});
+  CHECK(granted(h, 2) > 0);
+  CHECK_FALSE(h.last<protocol::Run>(2));
+}
+
+TEST_CASE("a job that has begun and cannot be fed keeps the device until it has ended") {
+  BegunOnAPrefix h;
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    CHECK_FALSE(h.last<protocol::Dropped>(1));
+    h.from(1, protocol::RestoreFailed{1, 1, kFailure});
+  }
+  REQUIRE(h.last<protocol::Dropped>(1));
+  CHECK(h.last<protocol::Dropped>(1)->reason.message == kFailure.message);
+  const size_t given = granted(h, 1);
+  h.pass(kMs);
+  CHECK(granted(h, 1) == given);
+  CHECK_FALSE(h.last<protocol::Run>(2));
+  h.from(1, protocol::JobDone{1, 4 * kMs});
+  CHECK(h.last<protocol::Run>(2));
+  CHECK(h.arbiter.snapshot().tasks[0].dropped == 1);
+  CHECK(h.arbiter.snapshot().tasks[0].met == 0);
+}
+
+TEST_CASE("one that cannot have begun is dropped at once") {
+  Harness h(one_device(8));
+  h.open(1, 4, kLayered);
+  h.open(2, 4, kWhole);
+  h.release(1, 1, kNoDeadline_ns);
+  h.release(2, 1, kNoDeadline_ns);
+  // Three attempts, and an answer to each grant that had followed the first.
+  for (int answer = 0; answer < 4 && !h.last<protocol::Dropped>(1); ++answer) {
+    h.from(1, protocol::RestoreFailed{1, 0, kFailure});
+  }
+  REQUIRE(h.last<protocol::Dropped>(1));
+  REQUIRE(h.last<protocol::Run>(2));
+  h.from(1, protocol::JobDone{1, 0});  // as it had been told to run
+  CHECK_FALSE(h.closed(1));
+}
+
+TEST_CASE("a job that began and hangs loses the device, keeps its memory, and is told") {
+  BegunOnAPrefix h;
+  h.pass(1'000 * kMs);
+  REQUIRE(h.last<protocol::Dropped>(1));
+  CHECK(h.last<protocol::Dropped>(1)->reason.code == ErrorCode::timed_out);
+  CHECK(h.last<protocol::Run>(2));
+  CHECK(h.all<protocol::Revoke>(1).empty());
+  h.from(1, protocol::JobDone{1, 10 * kMs});
+  CHECK_FALSE(h.closed(1));
+}
+
+TEST_CASE("a client that dies in such a job leaves everything behind") {
+  BegunOnAPrefix h;
+  h.step(SessionDied{1});
+  REQUIRE(h.last<protocol::Run>(2));
+  CHECK(h.free_chunks() + granted(h, 2) == 8);
+}
+
+TEST_CASE("an arena that grew is waited for until its tasks are measured again") {
+  Harness h(one_device(8));
+  h.open(1, 4, kLayered);
+  h.land_everything({1});
+  h.from(1, protocol::ResizeArena{1, 5, 0});
+  h.release(1, 1, kNoDeadline_ns);
+  REQUIRE(h.last<protocol::Run>(1));
+  CHECK(h.last<protocol::Run>(1)->first_chunks == 0);
+  CHECK(h.last<protocol::Verdict>(1)->timing.layers.empty());
+}
+
+TEST_CASE("growth that is refused leaves the layers as they were") {
+  Harness h(one_device(8));
+  h.open(1, 4, kLayered);
+  h.land_everything({1});
+  h.from(1, protocol::ResizeArena{1, 9, 0});
+  REQUIRE(h.last<protocol::Verdict>(1)->request_refused);
+  CHECK(h.last<protocol::Verdict>(1)->timing.layers == kLayered.layers);
+}
+
+TEST_CASE("layers that make no sense are refused") {
+  using Layers = std::vector<protocol::LayerNeed>;
+  const auto layers =
+      GENERATE(Layers{{0, 10 * kMs}},               // needs nothing
+               Layers{{5, 10 * kMs}},               // more than there is
+               Layers{{2, 5 * kMs}, {1, 5 * kMs}},  // less than before
+               Layers{{1, 5 * kMs}, {2, 4 * kMs}},  // shorter than the job
+               Layers{{1, 5 * kMs}, {2, 6 * kMs}},  // longer
+               Layers{{1, 10 * kMs}, {2, 0}},       // executes nothing
+               Layers{{1, -1}, {2, 10 * kMs + 1}}, Layers(300, {1, 10 * kMs / 300}));  // too many
+  Harness h(one_device(8));
+  h.open(1, 4, Timing{0, 0, 10 * kMs, layers});
+  REQUIRE(h.last<protocol::Verdict>(1));
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::refused);
+  CHECK(h.last<protocol::Verdict>(1)->reason.code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("a cost of the task file replaces that of the layers") {
+  Config config = one_device(8);
+  config.overrides["task1"].timing.wcet_ns = 7 * kMs;
+  Harness h(config);
+  h.open(1, 4, kLayered);
+  CHECK(h.last<protocol::Verdict>(1)->timing.wcet_ns == 7 * kMs);
+  CHECK(h.last<protocol::Verdict>(1)->timing.layers.empty());
+}
+
+}  // namespace
+}  // namespace rtswap::arbiter
