@@ -77,6 +77,16 @@ void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_
   take(std::move(answer));
 }
 
+// Each slice is a request of its own: the daemon answers within microseconds, or hangs.
+py::dict snapshot(SessionObject& session, int64_t limit_ns) {
+  Result<arbiter::Snapshot> answer;
+  wait_in_slices(limit_ns, [&](int64_t slice_ns) {
+    answer = session->snapshot(slice_ns);
+    return answer.has_value() || answer.error().code != ErrorCode::timed_out;
+  });
+  return to_python(take(std::move(answer)));
+}
+
 TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::string& name,
                      int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns, const Layers& layers,
                      bool resident, bool late_run, bool best_effort) {
@@ -168,12 +178,7 @@ void bind_session(py::module_& module) {
       .def("open_task", &open_task, py::kw_only(), py::arg("arena"), py::arg("name"),
            py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("layers"),
            py::arg("resident"), py::arg("late_run"), py::arg("best_effort"))
-      .def(
-          "snapshot",
-          [](SessionObject& self, int64_t limit_ns) {
-            return to_python(take_unlocked([&] { return self->snapshot(limit_ns); }));
-          },
-          py::arg("limit_ns"))
+      .def("snapshot", &snapshot, py::arg("limit_ns"))
       .def_property_readonly("common_start_ns",
                              [](SessionObject& self) { return self->common_start_ns(); })
       .def("close", [](SessionObject& self) { take_unlocked([&] { return self->close(); }); });

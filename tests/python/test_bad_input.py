@@ -256,3 +256,12 @@ def test_strict_mode_refuses_calls_outside_jobs():
 def test_unknown_devices_are_named(arbiter):
     with pytest.raises(rtswap.UnknownDevice, match="SIM-"):
         rtswap.register(cnn()[0], device="GPU-00000000-0000-0000-0000-000000000000")
+
+
+def test_the_allocator_of_cuda_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    with pytest.raises(rtswap.Unsupported, match=r"cudaMallocAsync.*native allocator"):
+        rtswap.enable()
+    with pytest.raises(rtswap.Closed):
+        rtswap.info()

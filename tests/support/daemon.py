@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,15 @@ class Daemon(daemon.Daemon):
     def __init__(self, *flags: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="rtswap-test-")
         super().__init__(Path(self._folder.name), *flags)
+
+    def suspend(self) -> None:
+        """It hangs from now on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def __exit__(self, *_: object) -> None:
         self.stop()

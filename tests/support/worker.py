@@ -33,9 +33,10 @@ class WorkerError(RuntimeError):
 class Worker:
     """Parent side of one client process."""
 
-    def __init__(self, **environment: str):
+    def __init__(self, *wrapper: str, **environment: str):
+        """``wrapper``: a command that runs the client, such as ``unshare``."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.worker"],
+            [*wrapper, sys.executable, "-m", "tests.support.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
