@@ -1,8 +1,11 @@
 #include "csrc/policy/admission.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 #include "csrc/policy/advice.h"
+#include "csrc/policy/charges.h"
 #include "csrc/policy/plan.h"
 
 namespace rtswap::policy {
@@ -10,68 +13,126 @@ namespace {
 
 constexpr int64_t kForever_ns = INT64_MAX;
 
-std::vector<Demand> demands_of(const AdmissionInput& input, const std::vector<Promise>& promises) {
-  std::vector<Demand> demands;
-  for (size_t i = 0; i < input.promised.size(); ++i) {
-    const TaskModel& task = input.promised[i];
-    demands.push_back(Demand{task.period_ns, task.deadline_ns, promises[i].block_ns});
-  }
-  demands.insert(demands.end(), input.leaving.begin(), input.leaving.end());
-  return demands;
+// How long a best-effort block may be, and how long that keeps the stage from its work.
+struct BestEffort {
+  int64_t block_ns = 0;
+  int64_t delay_ns = 0;
+};
+
+YieldingResult run_test(const AdmissionInput& input, const YieldingSet& set, BestEffort with) {
+  return test_yielding(set, {with.block_ns, with.delay_ns, input.link.overhead_ns});
 }
 
 // Blocks of best-effort work of known length, each of which alone leaves the promises intact. Since
-// blocking counts the longest only, they do so together.
-NpEdfResult add_best_effort(const AdmissionInput& input, const std::vector<Demand>& demands,
-                            NpEdfResult result, Decision& decision) {
-  std::vector<int64_t> blocks;
+// blocking counts the longest only, they do so together. A staged job that runs late would need
+// more memory than the plan has beside a lead, and waits for a gap.
+YieldingResult add_best_effort(const AdmissionInput& input, const std::vector<Charge>& charges,
+                               const YieldingSet& set, YieldingResult result, Decision& decision) {
+  std::vector<BestEffort> blocks;
+  const auto add = [&](const Charge& charge) {
+    if (charge.block_ns != kForever_ns) blocks.push_back({charge.block_ns, charge.delay_ns});
+  };
   for (size_t i = 0; i < input.best_effort.size(); ++i) {
-    if (input.best_effort[i].wcet_ns > 0) blocks.push_back(decision.best_effort[i].block_ns);
+    if (input.best_effort[i].wcet_ns > 0) add(charges[input.promised.size() + i]);
   }
   for (size_t i = 0; i < input.may_run_late.size(); ++i) {
-    if (input.may_run_late[i]) blocks.push_back(decision.promises[i].block_ns);
+    if (input.may_run_late[i] && !decision.promises[i].staged) add(charges[i]);
   }
-  std::sort(blocks.rbegin(), blocks.rend());
-  blocks.erase(std::unique(blocks.begin(), blocks.end()), blocks.end());
-  for (const int64_t block : blocks) {
-    if (block == kForever_ns) continue;
-    NpEdfResult with = test_np_edf(demands, NpEdfOptions{block, input.link.overhead_ns});
+  std::sort(blocks.begin(), blocks.end(), [](const BestEffort& a, const BestEffort& b) {
+    return std::tie(a.block_ns, a.delay_ns) > std::tie(b.block_ns, b.delay_ns);
+  });
+  int64_t longest_delay_ns = 0;
+  for (const BestEffort& block : blocks) {
+    longest_delay_ns = std::max(longest_delay_ns, block.delay_ns);
+  }
+  int64_t tried_ns = 0;
+  for (const BestEffort& block : blocks) {
+    if (block.block_ns == tried_ns) continue;
+    tried_ns = block.block_ns;
+    // A shorter block may delay the stage for longer.
+    YieldingResult with = run_test(
+        input, set, {block.block_ns, set.staged.empty() ? block.delay_ns : longest_delay_ns});
     if (!with.schedulable) continue;
-    decision.best_effort_block_ns = block;
+    decision.best_effort_block_ns = block.block_ns;
     return with;
   }
   return result;
 }
 
+// A block in the way of direct jobs that is none of theirs may be a staged run.
+void name_blocking_runs(Decision& decision) {
+  for (Promise& promise : decision.promises) {
+    Limit& limit = promise.limit;
+    if (promise.staged || limit.blocking_task || limit.blocking_ns == 0) continue;
+    for (size_t i = 0; i < decision.promises.size(); ++i) {
+      const Promise& other = decision.promises[i];
+      if (other.staged && other.block_ns == limit.blocking_ns) limit.blocking_task = i;
+    }
+  }
+}
+
+// Which promised task an index of one of the two tests means; `leaving` comes last.
+std::vector<size_t> tasks_of(const AdmissionInput& input, const Decision& decision, bool staged) {
+  std::vector<size_t> tasks;
+  for (size_t i = 0; i < decision.promises.size(); ++i) {
+    if (decision.promises[i].staged == staged) tasks.push_back(i);
+  }
+  for (size_t i = 0; !staged && i < input.leaving.size(); ++i) {
+    tasks.push_back(input.promised.size() + i);
+  }
+  return tasks;
+}
+
 // The outcome of the test, without words.
-Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed) {
+Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
+                 const Staged& staged) {
   Decision decision;
   decision.prefixes = planned;
+  decision.staged = staged;
   const std::vector<ArenaUse> arenas = arenas_of(input);
-  const std::vector<Charge> charges = charges_of(input, arenas, planned, guaranteed);
+  const std::vector<Charge> charges = charges_of(input, arenas, planned, guaranteed, staged);
   bool unknown_bandwidth = false;
   for (size_t i = 0; i < charges.size(); ++i) {
     const bool promised = i < input.promised.size();
     const TaskModel& task =
         promised ? input.promised[i] : input.best_effort[i - input.promised.size()];
-    unknown_bandwidth |= promised && charges[i].block_ns == kForever_ns;
-    (promised ? decision.promises : decision.best_effort)
-        .push_back(Promise{
-            prefix_of(planned, task.arena), charges[i].missing_chunks, charges[i].block_ns, 0, {}});
+    const Charge& charge = charges[i];
+    unknown_bandwidth |= promised && charge.block_ns == kForever_ns;
+    Promise promise;
+    promise.resident_chunks = prefix_of(planned, task.arena);
+    promise.missing_chunks = charge.missing_chunks;
+    promise.staged = charge.run_ns > 0;
+    promise.lead_chunks = charge.lead_chunks;
+    promise.lead_ns = charge.lead_ns;
+    promise.block_ns = promise.staged ? charge.run_ns : charge.block_ns;
+    (promised ? decision.promises : decision.best_effort).push_back(promise);
   }
   if (unknown_bandwidth) return decision;
-  const std::vector<Demand> demands = demands_of(input, decision.promises);
-  NpEdfResult result = test_np_edf(demands, NpEdfOptions{0, input.link.overhead_ns});
-  decision.utilisation = result.utilisation;
+  const YieldingSet set = demands_of(input, charges);
+  YieldingResult result = run_test(input, set, {});
+  const bool of_stage = result.direct.schedulable;
+  decision.utilisation = of_stage ? std::max(result.direct.utilisation, result.stage.utilisation)
+                                  : result.direct.utilisation;
   if (!result.schedulable) {
-    decision.refusal.failure = result.failure;
+    decision.refusal.failure = of_stage ? result.stage.failure : result.direct.failure;
+    const std::vector<size_t> tasks = tasks_of(input, decision, of_stage);
+    Failure& failure = *decision.refusal.failure;
+    failure.missing_task = tasks[failure.missing_task];
+    if (failure.blocking_task) failure.blocking_task = tasks[*failure.blocking_task];
     return decision;
   }
-  result = add_best_effort(input, demands, std::move(result), decision);
-  for (size_t i = 0; i < decision.promises.size(); ++i) {
-    decision.promises[i].response_ns = result.response_ns[i];
-    decision.promises[i].limit = result.limits[i];
+  result = add_best_effort(input, charges, set, std::move(result), decision);
+  for (const bool is_staged : {false, true}) {
+    const NpEdfResult& part = is_staged ? result.stage : result.direct;
+    const std::vector<size_t> tasks = tasks_of(input, decision, is_staged);
+    for (size_t index = 0; index < tasks.size() && tasks[index] < input.promised.size(); ++index) {
+      Promise& promise = decision.promises[tasks[index]];
+      promise.response_ns = part.response_ns[index];
+      promise.limit = part.limits[index];
+      if (auto& blocking = promise.limit.blocking_task) blocking = tasks[*blocking];
+    }
   }
+  name_blocking_runs(decision);
   decision.admitted = true;
   return decision;
 }
@@ -81,20 +142,18 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
 bool passes(const AdmissionInput& input, Effort* effort) {
   const Plan plan = make_plan(input, effort);
   if (plan.shortage) return false;
-  std::vector<Demand> demands;
-  const auto charges = charges_of(input, arenas_of(input), plan.prefixes, plan.prefixes);
+  const auto charges =
+      charges_of(input, arenas_of(input), plan.prefixes, plan.prefixes, plan.staged);
   for (size_t i = 0; i < input.promised.size(); ++i) {
     if (charges[i].block_ns == kForever_ns) return false;
-    const TaskModel& task = input.promised[i];
-    demands.push_back(Demand{task.period_ns, task.deadline_ns, charges[i].block_ns});
   }
-  demands.insert(demands.end(), input.leaving.begin(), input.leaving.end());
-  return !find_failure(demands, NpEdfOptions{0, input.link.overhead_ns}, effort);
+  return !find_failure(demands_of(input, charges), {0, 0, input.link.overhead_ns}, effort);
 }
 
-Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed) {
-  if (!fits(arenas_of(input), planned, input.bank_chunks)) return Decision{};
-  return outcome(input, planned, guaranteed);
+Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
+              const Staged& staged) {
+  if (!fits(arenas_of(input), planned, staged, input.bank_chunks)) return Decision{};
+  return outcome(input, planned, guaranteed, staged);
 }
 
 Decision decide(const AdmissionInput& input) {
@@ -108,7 +167,7 @@ Decision decide(const AdmissionInput& input) {
   }
   const Plan plan = make_plan(input);
   if (plan.shortage) return Decision{};
-  return outcome(input, plan.prefixes, plan.prefixes);
+  return outcome(input, plan.prefixes, plan.prefixes, plan.staged);
 }
 
 Decision admit(const AdmissionInput& input) {

@@ -16,9 +16,12 @@ namespace rtswap::policy {
 struct Promise {
   uint32_t resident_chunks = 0;  // of its arena, never evicted while the plan holds
   uint32_t missing_chunks = 0;   // most that one job may have to restore
-  int64_t block_ns = 0;
+  bool staged = false;
+  uint32_t lead_chunks = 0;  // staged: restored before it takes the GPU,
+  int64_t lead_ns = 0;       // and the time that takes if no direct job comes
+  int64_t block_ns = 0;      // holds the GPU
   int64_t response_ns = 0;
-  Limit limit;  // what makes the response that long
+  Limit limit;  // what makes the response that long: of a staged one, in the stage test
 };
 
 // One part of a refusal for programs; the reason says it all for people.
@@ -33,6 +36,7 @@ struct Decision {
   std::string reason;                // when refused: one sentence for a person, with what would fit
   Refusal refusal;                   // when refused
   Prefixes prefixes;                 // the plan; empty when no prefixes fit
+  Staged staged;                     // part of it
   std::vector<Promise> promises;     // one per promised task
   std::vector<Promise> best_effort;  // one per best-effort task; response 0
   // Best-effort blocks up to this length are part of the promises; longer ones wait for a gap.
@@ -51,7 +55,8 @@ Decision admit(const AdmissionInput& input);
 // Tests a plan that is there: arenas are to keep `planned`, of which `guaranteed` is there already
 // and will stay. Blocks are charged with what is guaranteed. Refusals carry no advice.
 // A plan that does not fit is refused. REQUIRES: guaranteed <= planned.
-Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed);
+Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
+              const Staged& staged = {});
 
 // Would `decide` accept? When `effort` (nullptr: as much as it takes) is spent before that is
 // known, the answer is false.

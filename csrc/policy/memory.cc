@@ -43,15 +43,24 @@ std::optional<Shortage> shortage_of(const std::vector<ArenaUse>& arenas, uint32_
   return need;
 }
 
-bool fits(const std::vector<ArenaUse>& arenas, const Prefixes& prefixes, uint32_t bank_chunks) {
+bool fits(const std::vector<ArenaUse>& arenas, const Prefixes& prefixes, const Staged& staged,
+          uint32_t bank_chunks) {
   uint64_t kept = 0;
-  uint32_t largest = 0;
+  uint64_t direct = 0;
+  uint64_t lead = 0;
+  uint64_t run = 0;
   for (const ArenaUse& arena : arenas) {
     const uint32_t prefix = prefix_of(prefixes, arena.key);
+    const uint64_t missing = arena.chunks - prefix;
     kept += prefix;
-    largest = std::max(largest, arena.chunks - prefix);
+    if (const auto it = staged.find(arena.key); it != staged.end()) {
+      lead = std::max<uint64_t>(lead, it->second - std::min(prefix, it->second));
+      run = std::max(run, missing);
+    } else {
+      direct = std::max(direct, missing);
+    }
   }
-  return kept + largest <= bank_chunks;
+  return kept + std::max(direct + lead, run) <= bank_chunks;
 }
 
 }  // namespace rtswap::policy

@@ -4,7 +4,12 @@
 //   for every arena a:  S_a + sum over the others r_b <= bank,   that is   sum r + max(S - r) <=
 //   bank
 //
-// Smaller prefixes never break it. Pure; any thread.
+// Where arenas are staged, every direct job beside the lead of any staged one, and every staged run
+// alone, x = S - r:
+//
+//   sum r + max( max over direct x + max over staged (lead end - r), max over staged x ) <= bank
+//
+// Smaller prefixes never break it if all is direct. Pure; any thread.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +44,7 @@ struct Shortage {
 
 std::optional<Shortage> shortage_of(const std::vector<ArenaUse>& arenas, uint32_t bank_chunks);
 
-bool fits(const std::vector<ArenaUse>& arenas, const Prefixes& prefixes, uint32_t bank_chunks);
+bool fits(const std::vector<ArenaUse>& arenas, const Prefixes& prefixes, const Staged& staged,
+          uint32_t bank_chunks);
 
 }  // namespace rtswap::policy

@@ -297,8 +297,9 @@ class Test {
 
 }  // namespace
 
-NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options) {
-  return Test(tasks, options, nullptr).run();
+NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options,
+                        Effort* effort) {
+  return Test(tasks, options, effort).run();
 }
 
 std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options,

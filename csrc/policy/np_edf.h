@@ -92,12 +92,13 @@ struct Effort {
   bool spent() const { return left <= 0; }
 };
 
-// REQUIRES: the ranges above. An empty set is schedulable.
-NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options);
+// REQUIRES: the ranges above. An empty set is schedulable. When `effort` (nullptr: as much as it
+// takes) is spent before the answer is known, it is a failure of kind `unbounded`.
+NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options,
+                        Effort* effort = nullptr);
 
 // The same test for planners, which ask often: some failing instant, not necessarily the first, and
-// no responses. Nothing: schedulable. When `effort` (nullptr: as much as it takes) is spent before
-// that is known, or before the call, the answer is a failure of kind `unbounded`.
+// no responses. Nothing: schedulable. `effort` may be spent before the call.
 std::optional<Failure> find_failure(const std::vector<Demand>& tasks, const NpEdfOptions& options,
                                     Effort* effort = nullptr);
 

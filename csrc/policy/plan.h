@@ -6,6 +6,9 @@
 // chunk, then what is left over by rate. The test is the judge at every step, so what a plan
 // promises never rests on the choice; a better choice could only accept more sets.
 //
+// If all direct does not pass, arenas are tried as staged: the first m by longest period, by period
+// times size, and by largest lead (staging.h).
+//
 // Pure, deterministic; any thread.
 #pragma once
 
@@ -18,22 +21,12 @@ namespace rtswap::policy {
 
 struct Plan {
   Prefixes prefixes;                 // every arena; fits() holds
+  Staged staged;                     // empty unless the set needs it, and then passes the test
   std::optional<Shortage> shortage;  // set: no prefixes fit, `prefixes` is empty
 };
 
 // The best that was found. It need not pass the test: whoever promises something tests the plan.
 // The planner stops looking when `effort` (nullptr: as much as it takes) is spent.
 Plan make_plan(const AdmissionInput& input, Effort* effort = nullptr);
-
-// Blocks of the tasks of `input.promised`, then of `input.best_effort`, when each arena keeps
-// `guaranteed` and its chunks beyond `planned` may be taken.
-// REQUIRES: guaranteed <= planned <= the arena's size.
-struct Charge {
-  uint32_t missing_chunks = 0;     // most that one job may have to restore
-  uint32_t write_back_chunks = 0;  // most mutable chunks that its victims copy out
-  int64_t block_ns = 0;            // INT64_MAX: a restore of unknown speed
-};
-std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
-                               const Prefixes& planned, const Prefixes& guaranteed);
 
 }  // namespace rtswap::policy

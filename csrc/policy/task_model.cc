@@ -32,6 +32,15 @@ uint32_t quantum_chunks(uint64_t chunk_bytes) {
   return static_cast<uint32_t>(std::max<uint64_t>(1, 32_MiB / std::max<uint64_t>(1, chunk_bytes)));
 }
 
+LinkModel staging_link(LinkModel link) {
+  const int64_t chunk_ns = load_ns(link, 1);
+  if (link.prefetch_chunks == 0 || chunk_ns <= 0 || chunk_ns == kForever_ns) return link;
+  const int64_t streaming = 1 + (2 * link.overhead_ns + chunk_ns - 1) / chunk_ns;
+  const auto chunks = static_cast<uint32_t>(std::min<int64_t>(streaming, UINT32_MAX));
+  link.prefetch_chunks = std::max(link.prefetch_chunks, chunks);
+  return link;
+}
+
 int64_t load_ns(const LinkModel& link, uint32_t chunks) {
   return add(copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s),
              chunks * link.chunk_cost_ns);
@@ -43,15 +52,12 @@ int64_t write_back_ns(const LinkModel& link, uint32_t chunks) {
   return copy_ns(chunks * link.chunk_bytes, bytes_per_s);
 }
 
-int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
-                 uint32_t write_back_chunks) {
-  if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
-  const uint32_t stray_write_back = std::min(link.prefetch_chunks, write_back_chunks);
-  int64_t before = add(link.overhead_ns, load_ns(link, link.prefetch_chunks));
-  before = add(before, write_back_ns(link, stray_write_back));
-  before = add(before, write_back_ns(link, write_back_chunks));
-  const auto arrival_ns = [&](uint32_t chunks) { return add(before, load_ns(link, chunks)); };
+namespace {
 
+// From taking the GPU to giving it back, when what is missing arrives from `before_ns` on.
+int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+                     int64_t before_ns) {
+  const auto arrival_ns = [&](uint32_t chunks) { return add(before_ns, load_ns(link, chunks)); };
   const uint32_t resident_chunks = task.arena_chunks - missing_chunks;
   int64_t executed = task.layers.empty() ? add(arrival_ns(missing_chunks), task.wcet_ns) : 0;
   for (const Layer& layer : task.layers) {
@@ -61,6 +67,55 @@ int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_
     executed = add(executed, layer.execution_ns);
   }
   return add(link.overhead_ns, std::max(executed, arrival_ns(missing_chunks)));
+}
+
+int64_t stray_ns(const LinkModel& link, WriteBack write_back) {
+  return add(load_ns(link, link.prefetch_chunks), write_back_ns(link, write_back.stray_chunks));
+}
+
+}  // namespace
+
+int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+                 WriteBack write_back) {
+  if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
+  const int64_t before_ns =
+      add(add(link.overhead_ns, stray_ns(link, write_back)),
+          write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
+  return pipelined_ns(link, task, missing_chunks, before_ns);
+}
+
+int64_t stage_delay_ns(const LinkModel& link, int64_t block_ns, uint32_t missing_chunks,
+                       WriteBack write_back) {
+  if (missing_chunks == 0) return block_ns;
+  const int64_t asked_in_vain_ns =
+      add(link.prefetch_chunks * link.chunk_cost_ns, write_back_ns(link, write_back.stray_chunks));
+  return add(add(block_ns, 2 * link.overhead_ns), asked_in_vain_ns);
+}
+
+int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_chunks,
+                WriteBack write_back) {
+  if (missing_chunks == 0) return 0;
+  if (link.restore_bytes_per_s == 0) return kForever_ns;
+  // The stray chunk is reported, and the run begins.
+  const int64_t empty_ns = add(stray_ns(link, write_back), link.overhead_ns);
+  if (lead_chunks == 0) return empty_ns;
+  // At most a step is in flight: each chunk is asked for when the one a step before it has landed,
+  // and comes two round trips later at the earliest (revoke, evicted, grant, restored).
+  const int64_t asked_ns = 2 * link.overhead_ns;
+  const uint32_t step_chunks = link.prefetch_chunks;
+  const int64_t step_ns = std::max(load_ns(link, step_chunks), add(asked_ns, load_ns(link, 1)));
+  const uint32_t steps = (lead_chunks - 1) / step_chunks;
+  const int64_t loads_ns = add(steps * step_ns, load_ns(link, lead_chunks - steps * step_chunks));
+  const uint32_t victims = std::min(lead_chunks, write_back.victims_chunks);
+  return add(add(empty_ns, asked_ns), add(loads_ns, write_back_ns(link, victims)));
+}
+
+int64_t run_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+               WriteBack write_back) {
+  if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
+  const uint32_t victims = std::min(missing_chunks, write_back.victims_chunks);
+  return pipelined_ns(link, task, missing_chunks,
+                      add(link.overhead_ns, write_back_ns(link, victims)));
 }
 
 }  // namespace rtswap::policy

@@ -58,6 +58,10 @@ inline constexpr int64_t kCudaChunkCost_ns = 100'000;
 // and the most that is prefetched at a time, at least a chunk.
 uint32_t quantum_chunks(uint64_t chunk_bytes);
 
+// The same link under a plan with staged tasks: so much is in flight that a lead streams, although
+// each of its chunks is asked for two round trips (revoke, evicted, grant, restored) ahead.
+LinkModel staging_link(LinkModel link);
+
 // Time to restore `chunks`: copy plus the per-chunk cost, which covers unmapping their victims.
 // INT64_MAX when the bandwidth is unknown and chunks > 0.
 int64_t load_ns(const LinkModel& link, uint32_t chunks);
@@ -65,13 +69,36 @@ int64_t load_ns(const LinkModel& link, uint32_t chunks);
 // Time to copy `chunks` of mutable memory out before their chunks can change hands.
 int64_t write_back_ns(const LinkModel& link, uint32_t chunks);
 
-// GPU time the test charges for one job whose arena may lack its last `missing_chunks`, at most
-// `write_back_chunks` of whose victims are mutable. Every job pays one round trip (job done to next
-// run); one with a restore also pays a second (revoke to grant), a stray prefetch that is in flight
-// and, before anything arrives, all write-backs. A layer executes once the layer before has and its
-// chunks are there; the job ends when all has executed and all has landed. INT64_MAX when a restore
-// is needed and the bandwidth is unknown. Never decreases with `missing_chunks`.
+// Mutable chunks that may have to be copied out before others arrive.
+struct WriteBack {
+  uint32_t victims_chunks = 0;  // of all that the job displaces
+  uint32_t stray_chunks = 0;    // of all that a prefetch displaces that is in flight
+};
+
+// GPU time the test charges for one job whose arena may lack its last `missing_chunks`. Every job
+// pays one round trip (job done to next run); one with a restore also pays a second (revoke to
+// grant), a stray prefetch that is in flight and, before anything arrives, all write-backs. A layer
+// executes once the layer before has and its chunks are there; the job ends when all has executed
+// and all has landed. INT64_MAX when a restore is needed and the bandwidth is unknown. Never
+// decreases with `missing_chunks`.
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
-                 uint32_t write_back_chunks);
+                 WriteBack write_back);
+
+// What such a job keeps the stage from its own work: its block, and, if it restores something, that
+// a lead that was being asked for is asked for again and goes on a round trip later.
+int64_t stage_delay_ns(const LinkModel& link, int64_t block_ns, uint32_t missing_chunks,
+                       WriteBack write_back);
+
+// Of a staged job, the time from getting the stage until its first `lead_chunks` beyond the prefix
+// are there and nothing else is in flight, if no direct job comes: stray prefetch, the lead in
+// steps of what may be in flight, and the round trips between. 0 if nothing is missing: it need not
+// wait for anything. REQUIRES: link.prefetch_chunks > 0.
+int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_chunks,
+                WriteBack write_back);
+
+// GPU time of a staged job's run, which begins with its lead there and the copy engine its own,
+// when its last `missing_chunks` are still to come.
+int64_t run_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+               WriteBack write_back);
 
 }  // namespace rtswap::policy

@@ -21,11 +21,16 @@ struct AdmissionInput {
   std::vector<Demand> leaving;
   LinkModel link;
   uint32_t bank_chunks = 0;
+  bool staging = false;  // tasks may be staged (yielding.h)
   size_t candidate = 0;  // index in `promised` of the task that asks, for the advice
 };
 
 // Chunks at the start of each arena; an arena that is not named has none.
 using Prefixes = std::map<ArenaKey, uint32_t>;
+
+// Arenas whose tasks are staged, and how many of their first chunks are there before a run begins;
+// at least the prefix. All other arenas are direct.
+using Staged = std::map<ArenaKey, uint32_t>;
 
 inline uint32_t prefix_of(const Prefixes& prefixes, ArenaKey arena) {
   const auto it = prefixes.find(arena);

@@ -56,4 +56,13 @@ struct YieldingResult {
 
 YieldingResult test_yielding(const YieldingSet& set, const YieldingOptions& options);
 
+// For planners, as find_failure() of np_edf.h.
+struct YieldingFailure {
+  bool of_stage = false;  // of the stage test
+  Failure failure;
+  std::vector<int64_t> direct_response_ns;  // of_stage: what that test counted with
+};
+std::optional<YieldingFailure> find_failure(const YieldingSet& set, const YieldingOptions& options,
+                                            Effort* effort = nullptr);
+
 }  // namespace rtswap::policy

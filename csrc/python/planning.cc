@@ -26,6 +26,7 @@ policy::AdmissionInput input_of(const py::dict& config) {
       .take("bytes_per_s", input.link.restore_bytes_per_s)
       .take("chunk_cost_ns", input.link.chunk_cost_ns)
       .take("prefetch_chunks", prefetch_chunks)
+      .take("staging", input.staging)
       .expect_none_left("plan(): a configuration");
   input.link.prefetch_chunks =
       prefetch_chunks.value_or(policy::quantum_chunks(input.link.chunk_bytes));
@@ -63,8 +64,10 @@ py::object index_or_none(const std::optional<size_t>& index) {
 }
 
 py::dict to_python(const policy::Promise& promise, bool admitted) {
-  py::dict result("resident_chunks"_a = promise.resident_chunks,
-                  "missing_chunks"_a = promise.missing_chunks, "block_ns"_a = promise.block_ns);
+  py::dict result(
+      "resident_chunks"_a = promise.resident_chunks, "missing_chunks"_a = promise.missing_chunks,
+      "mode"_a = promise.staged ? "staged" : "direct", "lead_chunks"_a = promise.lead_chunks,
+      "lead_ns"_a = promise.lead_ns, "block_ns"_a = promise.block_ns);
   if (!admitted) return result;
   result["response_ns"] = promise.response_ns;
   result["window_ns"] = promise.limit.t_ns;
@@ -73,7 +76,9 @@ py::dict to_python(const policy::Promise& promise, bool admitted) {
   return result;
 }
 
-// Tasks with a period are to be promised; indices in the answer count those in their order.
+// Tasks with a period are to be promised; indices in the answer count those in their order. For
+// comparisons, overlap is left out by leaving out "layers", and staged tasks unless "staging" is
+// true.
 py::dict plan(const py::dict& config, const py::list& task_values) {
   policy::AdmissionInput input = input_of(config);
   for (const py::handle values : task_values) {

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "csrc/policy/admission.h"
+#include "csrc/policy/charges.h"
 #include "tests/catch.h"
 
 namespace rtswap::policy {
@@ -43,7 +44,7 @@ bool any_plan_passes(const AdmissionInput& in) {
   Prefixes prefixes;
   const std::function<bool(size_t)> search = [&](size_t index) {
     if (index == arenas.size()) {
-      return fits(arenas, prefixes, in.bank_chunks) && passes_with(in, prefixes);
+      return fits(arenas, prefixes, {}, in.bank_chunks) && passes_with(in, prefixes);
     }
     const ArenaUse& arena = arenas[index];
     for (uint32_t chunks = arena.resident ? arena.chunks : 0; chunks <= arena.chunks; ++chunks) {
@@ -147,11 +148,11 @@ TEST_CASE("blocks are charged with what is guaranteed, victims with what is plan
   AdmissionInput in = input({task(1, 6, 1000, 10), task(2, 6, 1000, 10)}, 9);
   in.promised[1].mutable_chunks = 4;
   const Prefixes planned{{1, 3}, {2, 3}};
-  const auto charges = charges_of(in, arenas_of(in), planned, {{1, 1}, {2, 3}});
+  const auto charges = charges_of(in, arenas_of(in), planned, {{1, 1}, {2, 3}}, {});
   CHECK(charges[0].missing_chunks == 5);
-  CHECK(charges[0].write_back_chunks == 3);  // the second arena gives up no more than 6 - 3
+  CHECK(charges[0].write_back.victims_chunks == 3);  // the second arena gives up no more than 6 - 3
   CHECK(charges[1].missing_chunks == 3);
-  CHECK(charges[1].write_back_chunks == 0);
+  CHECK(charges[1].write_back.victims_chunks == 0);
 }
 
 TEST_CASE("plans fit, and more of a prefix never harms") {
@@ -162,7 +163,7 @@ TEST_CASE("plans fit, and more of a prefix never harms") {
     if (plan.shortage) continue;
     const auto arenas = arenas_of(in);
     INFO("round " << round);
-    REQUIRE(fits(arenas, plan.prefixes, in.bank_chunks));
+    REQUIRE(fits(arenas, plan.prefixes, plan.staged, in.bank_chunks));
     for (const ArenaUse& arena : arenas) {
       REQUIRE(plan.prefixes.at(arena.key) <= arena.chunks);
       if (arena.resident) REQUIRE(plan.prefixes.at(arena.key) == arena.chunks);

@@ -64,7 +64,7 @@ std::vector<Demand> demands_of(const TinySet& set, Broken broken) {
     }
     const int missing = broken == Broken::load_not_charged ? 0 : task.chunks - task.prefix;
     demands.push_back(Demand{task.period, task.deadline,
-                             block_ns(link, model, static_cast<uint32_t>(missing), 0)});
+                             block_ns(link, model, static_cast<uint32_t>(missing), {})});
   }
   return demands;
 }
