@@ -23,20 +23,27 @@ MUTATIONS = (
     Mutation(
         "a stray prefetch is charged",
         "csrc/policy/task_model.cc",
-        "block = add(block, load_ns(link, link.prefetch_chunks));",
-        "",
+        "int64_t before = add(link.overhead_ns, load_ns(link, link.prefetch_chunks));",
+        "int64_t before = link.overhead_ns;",
     ),
     Mutation(
         "victims' write-back is charged",
         "csrc/policy/task_model.cc",
-        "return add(block, write_back_ns(link, write_back_chunks));",
-        "return block;",
+        "before = add(before, write_back_ns(link, write_back_chunks));",
+        "",
     ),
     Mutation(
         "the restore is charged",
         "csrc/policy/task_model.cc",
-        "block = add(block, load_ns(link, missing_chunks));",
+        "return add(before, load_ns(link, chunks));",
+        "return add(before, 0 * chunks);",
+    ),
+    Mutation(
+        "a layer is charged with the wait for its chunks",
+        "csrc/policy/task_model.cc",
+        "executed = std::max(executed, arrival_ns(layer.chunks - resident_chunks));",
         "",
+        ("test_policy", "test_system"),
     ),
     Mutation(
         "a later deadline that has begun is charged",
@@ -85,7 +92,7 @@ MUTATIONS = (
         "csrc/arbiter/jobs.cc",
         "job.order_ns =\n"
         "      std::max(job.deadline_ns, "
-        "now_ns_ - policy::kRoundTrip_ns + task.timing.deadline_ns);",
+        "now_ns_ - config_.round_trip_ns + task.timing.deadline_ns);",
         "job.order_ns = job.deadline_ns;",
     ),
     Mutation(
@@ -106,6 +113,20 @@ MUTATIONS = (
         "csrc/arbiter/memory.cc",
         "const uint32_t most = quantum(device);",
         "const uint32_t most = 16 * quantum(device);",
+    ),
+    Mutation(
+        "nothing is restored beside a holder that has begun and still restores",
+        "csrc/arbiter/memory.cc",
+        "if (device.holder != nullptr && !device.holder->complete) return;",
+        "if (device.holder != nullptr && !device.holder->begun) return;",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "a job that may have begun keeps the device until it has ended",
+        "csrc/arbiter/jobs.cc",
+        "if (!may_have_begun(job)) {",
+        "if (true) {",
+        ("test_arbiter", "test_system"),
     ),
     Mutation(
         "best effort starts only if its block is part of every promise",
