@@ -192,6 +192,38 @@ TEST_CASE("best-effort blocking and release latency lengthen every response") {
   CHECK_FALSE(test_np_edf(tasks, {38, 3}).schedulable);
 }
 
+TEST_CASE("interference counts every block that can touch the window") {
+  std::mt19937 random(19);
+  int accepted = 0;
+  for (int round = 0; round < 4000; ++round) {
+    const auto tasks = random_set(random, 2, 40);
+    const Interference other{5 + static_cast<int64_t>(random() % 30),
+                             static_cast<int64_t>(random() % 40),
+                             1 + static_cast<int64_t>(random() % 3)};
+    bool expected = true;
+    for (int64_t t = 1; t <= 4000 && expected; ++t) {
+      int64_t left = (t + other.reach_ns + other.period_ns - 1) / other.period_ns * other.block_ns;
+      int64_t blocking = 0;
+      bool any = false;
+      bool deadline = false;
+      for (const Demand& task : tasks) {
+        if (t < task.deadline_ns) blocking = std::max(blocking, task.block_ns);
+        if (t < task.deadline_ns) continue;
+        any = true;
+        deadline |= (t - task.deadline_ns) % task.period_ns == 0;
+        left += (1 + (t - task.deadline_ns) / task.period_ns) * task.block_ns;
+      }
+      if (any && deadline && left + blocking > t) expected = false;
+    }
+    const NpEdfResult result = test_np_edf(tasks, {0, 0, {other}});
+    INFO("round " << round);
+    REQUIRE(result.schedulable == (expected && result.utilisation <= 1 + 1e-9));
+    CHECK(find_failure(tasks, {0, 0, {other}}).has_value() != result.schedulable);
+    accepted += result.schedulable;
+  }
+  CHECK(accepted > 200);
+}
+
 TEST_CASE("full utilisation is decided by the hyperperiod") {
   CHECK(test_np_edf({{2, 2, 1}, {4, 4, 1}, {4, 4, 1}}, {}).schedulable ==
         passes_by_definition({{2, 2, 1}, {4, 4, 1}, {4, 4, 1}}, 100));

@@ -493,5 +493,39 @@ TEST_CASE("yielding: each rule of the protocol, and each charge, is needed") {
   CHECK(search(broken, 6000, 14).broken_bounds > 0);
 }
 
+TEST_CASE("yielding: blocking counts once a run, not once a window") {
+  YieldingSet set;
+  set.staged = {{100, 15, 4, 1}, {100, 15, 4, 1}};
+  CHECK(test_yielding(set, {}).schedulable);
+  set.direct = {{{100, 100, 5}, 5}, {{100, 100, 5}, 5}};
+  const YieldingResult result = test_yielding(set, {});
+  CHECK(result.direct.schedulable);
+  CHECK_FALSE(result.stage.schedulable);
+}
+
+TEST_CASE("yielding: copy engine and device both below full use are not enough") {
+  YieldingSet set;
+  set.staged = {{10, 10, 5, 1}, {10, 10, 5, 1}};
+  CHECK_FALSE(test_yielding(set, {}).schedulable);
+}
+
+TEST_CASE("yielding: without staged tasks it is the test of direct ones") {
+  const std::vector<Demand> direct{{20, 10, 2}, {30, 25, 6}};
+  YieldingSet set;
+  for (const Demand& demand : direct) set.direct.push_back({demand, 99});
+  const YieldingResult result = test_yielding(set, {3, 99, 1});
+  CHECK(result.schedulable);
+  CHECK(result.direct.response_ns == test_np_edf(direct, {3, 1, {}}).response_ns);
+}
+
+TEST_CASE("yielding: best effort and a staged job in the way add up") {
+  YieldingSet set;
+  set.staged = {{100, 50, 4, 1}, {200, 200, 10, 5}};
+  const YieldingResult plain = test_yielding(set, {});
+  REQUIRE(plain.schedulable);
+  CHECK(plain.stage.response_ns[0] == 15 + 5);
+  CHECK(test_yielding(set, {7, 9, 2}).stage.response_ns[0] == 15 + 5 + 9 + 2);
+}
+
 }  // namespace
 }  // namespace rtswap::policy
