@@ -105,7 +105,9 @@ int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_ch
   const uint32_t step_chunks = link.prefetch_chunks;
   const int64_t step_ns = std::max(load_ns(link, step_chunks), add(asked_ns, load_ns(link, 1)));
   const uint32_t steps = (lead_chunks - 1) / step_chunks;
-  const int64_t loads_ns = add(steps * step_ns, load_ns(link, lead_chunks - steps * step_chunks));
+  int64_t steps_ns = 0;
+  if (__builtin_mul_overflow(int64_t{steps}, step_ns, &steps_ns)) return kForever_ns;
+  const int64_t loads_ns = add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks));
   const uint32_t victims = std::min(lead_chunks, write_back.victims_chunks);
   return add(add(empty_ns, asked_ns), add(loads_ns, write_back_ns(link, victims)));
 }

@@ -14,7 +14,9 @@ std::vector<Demand> direct_demands(const YieldingSet& set) {
 std::vector<Demand> stage_demands(const YieldingSet& set) {
   std::vector<Demand> demands;
   for (const StagedDemand& task : set.staged) {
-    demands.push_back(Demand{task.period_ns, task.deadline_ns, task.lead_ns + task.run_ns});
+    int64_t block_ns = 0;
+    const bool forever = __builtin_add_overflow(task.lead_ns, task.run_ns, &block_ns);
+    demands.push_back(Demand{task.period_ns, task.deadline_ns, forever ? INT64_MAX : block_ns});
   }
   return demands;
 }
