@@ -170,6 +170,21 @@ def profile(
         run(target, input or [], output, passes, console, simulate=simulate)
 
 
+@app.command()
+def trace(
+    file: Annotated[Path, typer.Argument(help="What `rtswapd --trace FILE` has written.")],
+    output: Annotated[Path, typer.Option(help="The file to write.")] = Path("trace.json"),
+) -> None:
+    """A daemon's trace as a file for Perfetto (ui.perfetto.dev): tasks and link on a time axis."""
+    from rtswap.perfetto import convert
+    from rtswap.timeline import load
+
+    with _usage_errors():
+        converted = convert(load(file))
+        output.write_text(dumps(converted) + "\n", encoding="utf-8")
+    typer.echo(f"{output}: open it in https://ui.perfetto.dev")
+
+
 @app.command(name="import-rtswap")
 def import_rtswap(
     configuration: Annotated[Path, typer.Argument(help="RT-Swap's rtswap_cfg.txt.")],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rtswap.demo.stage import Discipline
 from rtswap.demo.tally import JobRecord, TaskTally
-from rtswap.demo.trace import Timeline
+from rtswap.timeline import Timeline
 
 TITLES: dict[Discipline, str] = {
     "request-order": "whole-model swapping",

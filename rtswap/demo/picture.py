@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from rtswap.demo.tally import JobRecord
-from rtswap.demo.trace import Interval, Timeline
+from rtswap.timeline import Interval, Timeline
 
 # Okabe and Ito: told apart with any colour vision, and by hatching in black and white.
 RUN = "#0072B2"

@@ -28,7 +28,7 @@ from rtswap.demo.replay import Replay, replay
 from rtswap.demo.stage import CHUNK_BYTES, Discipline, Stage
 from rtswap.demo.tally import JobRecord, tally
 from rtswap.demo.taskset import ROLES, Memory
-from rtswap.demo.trace import build, load
+from rtswap.timeline import build, load
 
 PICTURE_PERIODS = 3  # of the longest period: enough to see the pattern, short enough to read
 START_DELAY_NS = 300_000_000  # until every client has its orders

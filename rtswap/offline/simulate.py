@@ -130,7 +130,7 @@ def _client(spec: TaskSpec, device: Device, course: Course, index: int) -> dict[
 def draw_timeline(report: Simulated, horizon_ns: int, path: Path) -> None:
     """The beginning, as `rtswap demo` draws it: two periods of the slowest task, at most 10 s."""
     from rtswap.demo import picture
-    from rtswap.demo.trace import build
+    from rtswap.timeline import build
 
     seconds = min(horizon_ns, 2 * report.longest_period_ns, 10**10) / 1e9
     jobs = picture_jobs(report.trace)
@@ -140,7 +140,7 @@ def draw_timeline(report: Simulated, horizon_ns: int, path: Path) -> None:
 
 def picture_jobs(trace: list[dict[str, Any]]) -> list[Any]:
     from rtswap.demo.tally import JobRecord
-    from rtswap.demo.trace import task_name
+    from rtswap.timeline import task_name
 
     ends: dict[tuple[str, int], int] = {}
     missed: set[tuple[str, int]] = set()

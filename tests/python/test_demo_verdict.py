@@ -11,8 +11,8 @@ from rich.console import Console
 from rtswap.demo.acts import Act
 from rtswap.demo.replay import Replay
 from rtswap.demo.tally import JobRecord, tally
-from rtswap.demo.trace import Timeline
 from rtswap.demo.verdict import give, wrongs
+from rtswap.timeline import Timeline
 
 BANK_BYTES = 100
 CLEAN = Replay(released=10, missed=0, dropped=0, refused=[], violations=[])

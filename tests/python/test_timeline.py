@@ -8,7 +8,7 @@ from typing import Any
 
 from rtswap.demo import picture
 from rtswap.demo.tally import JobRecord, tally
-from rtswap.demo.trace import Interval, build, load, task_name
+from rtswap.timeline import Interval, build, load, task_name
 
 MIB = 1 << 20
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rtswap.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,20 @@ class Timeline:
 
 
 def load(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
+    """The events of a trace file. A last line that is not complete yet is left out."""
+    events: list[dict[str, Any]] = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            break
+        try:
+            event = json.loads(line)
+            events.append({**event, "kind": event["kind"], "at_ns": int(event["at_ns"])})
+        except (ValueError, KeyError, TypeError):
+            raise InvalidArgument(
+                f"{path}:{number}: this is not a line of a trace that rtswapd wrote."
+            ) from None
+    return events
 
 
 def task_name(shown: str) -> str:
@@ -52,9 +66,13 @@ class _Transfer:
     bytes: int = 0
 
 
-def build(events: Iterable[dict[str, Any]], until_ns: int | None = None) -> Timeline:
+def build(
+    events: Iterable[dict[str, Any]],
+    until_ns: int | None = None,
+    name: Callable[[str], str] = task_name,
+) -> Timeline:
     """`until_ns`: when the tasks began to leave. Memory given back at the end of a task is not in
-    the trace, so nothing is counted after that.
+    the trace, so nothing is counted after that. `name`: of a task in the timeline.
     """
     timeline = Timeline()
     running: dict[str, int] = {}
@@ -73,7 +91,7 @@ def build(events: Iterable[dict[str, Any]], until_ns: int | None = None) -> Time
         piece.ended += amount
         if piece.ended >= piece.begun or amount == 0:
             open_transfers.pop(key, None)
-            into[task_name(task)].append(Interval(piece.begin_ns, event["at_ns"], piece.ended))
+            into[name(task)].append(Interval(piece.begin_ns, event["at_ns"], piece.ended))
 
     for event in events:
         if until_ns is not None and event["at_ns"] > until_ns:
@@ -82,15 +100,15 @@ def build(events: Iterable[dict[str, Any]], until_ns: int | None = None) -> Time
         if kind == "run_begin":
             running[task] = at_ns
         elif kind == "run_end" and task in running:
-            timeline.runs[task_name(task)].append(Interval(running.pop(task), at_ns))
+            timeline.runs[name(task)].append(Interval(running.pop(task), at_ns))
         elif kind in ("restore_begin", "restore_end"):
             transfer(kind, event, timeline.restores)
         elif kind in ("evict_begin", "evict_end"):
             transfer(kind, event, timeline.evictions)
         elif kind == "session_closed":
             # A dead process holds nothing; the event names the process, so match by pid.
-            for name in [name for name in held if _same_process(name, event)]:
-                held[name] = 0
+            for holder in [holder for holder in held if _same_process(holder, event)]:
+                held[holder] = 0
         if kind == "restore_begin":
             held[task] += int(event["bytes"])
             timeline.resident_bytes_max = max(timeline.resident_bytes_max, sum(held.values()))
