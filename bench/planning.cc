@@ -1,5 +1,6 @@
 // How long planning and admission take: random sets of 16, 64 and 200 models on an 80 GB-class bank
-// at 1.5 times its size, light and heavy; and how long the advice of a refusal takes on top.
+// at 1.5 times its size, light and heavy, with direct tasks only and where tasks may be staged; and
+// how long the advice of a refusal takes on top.
 //
 //   bench_planning
 //
@@ -23,8 +24,9 @@ constexpr int kRounds = 100;
 
 double uniform(std::mt19937& random) { return static_cast<double>(random()) * 0x1.0p-32; }
 
-AdmissionInput random_input(std::mt19937& random, int tasks, double load) {
+AdmissionInput random_input(std::mt19937& random, int tasks, double load, bool staging) {
   AdmissionInput input;
+  input.staging = staging;
   input.link.restore_bytes_per_s = 24'000'000'000;
   input.link.chunk_bytes = 32 << 20;
   input.link.chunk_cost_ns = 20'000;
@@ -53,6 +55,7 @@ AdmissionInput random_input(std::mt19937& random, int tasks, double load) {
 
 struct Times {
   int admitted = 0;
+  int staged = 0;  // of these, with staged tasks
   std::vector<double> plan_ms, test_ms, refuse_ms, advice_ms;
   int advised = 0;  // refusals that name a change
 };
@@ -76,36 +79,46 @@ void print(const char* name, std::vector<double> values) {
               values.back());
 }
 
+Times measure(std::mt19937& random, int tasks, double load, bool staging) {
+  Times times;
+  for (int round = 0; round < kRounds; ++round) {
+    const AdmissionInput input = random_input(random, tasks, load, staging);
+    Plan plan;
+    times.plan_ms.push_back(milliseconds([&] { plan = make_plan(input); }));
+    Decision decision;
+    times.test_ms.push_back(
+        milliseconds([&] { decision = test(input, plan.prefixes, plan.prefixes, plan.staged); }));
+    times.admitted += decision.admitted;
+    times.staged += !plan.staged.empty();
+    if (decision.admitted) continue;
+    times.refuse_ms.push_back(milliseconds([&] { decision = decide(input); }));
+    times.advice_ms.push_back(milliseconds([&] { explain(input, decision); }));
+    times.advised += !decision.refusal.change.empty();
+  }
+  return times;
+}
+
 }  // namespace
 
 int main() {
-  std::mt19937 random(1);
   const char* separator = "{\"planning\": [";
-  for (const int tasks : {16, 64, 200}) {
-    for (const double load : {0.1, 0.3, 0.6, 0.9}) {
-      Times times;
-      for (int round = 0; round < kRounds; ++round) {
-        const AdmissionInput input = random_input(random, tasks, load);
-        Plan plan;
-        times.plan_ms.push_back(milliseconds([&] { plan = make_plan(input); }));
-        Decision decision;
-        times.test_ms.push_back(
-            milliseconds([&] { decision = test(input, plan.prefixes, plan.prefixes); }));
-        times.admitted += decision.admitted;
-        if (decision.admitted) continue;
-        times.refuse_ms.push_back(milliseconds([&] { decision = decide(input); }));
-        times.advice_ms.push_back(milliseconds([&] { explain(input, decision); }));
-        times.advised += !decision.refusal.change.empty();
+  for (const bool staging : {false, true}) {
+    std::mt19937 random(1);
+    for (const int tasks : {16, 64, 200}) {
+      for (const double load : {0.1, 0.3, 0.6, 0.9}) {
+        const Times times = measure(random, tasks, load, staging);
+        std::printf(
+            "%s\n  {\"staging\": %s, \"tasks\": %d, \"load\": %.1f, \"sets\": %d, "
+            "\"admitted\": %d, \"staged\": %d, \"advised\": %d",
+            separator, staging ? "true" : "false", tasks, load, kRounds, times.admitted,
+            times.staged, times.advised);
+        print("plan_ms", times.plan_ms);
+        print("test_ms", times.test_ms);
+        print("refuse_ms", times.refuse_ms);
+        print("advice_ms", times.advice_ms);
+        std::printf("}");
+        separator = ",";
       }
-      std::printf(
-          "%s\n  {\"tasks\": %d, \"load\": %.1f, \"sets\": %d, \"admitted\": %d, \"advised\": %d",
-          separator, tasks, load, kRounds, times.admitted, times.advised);
-      print("plan_ms", times.plan_ms);
-      print("test_ms", times.test_ms);
-      print("refuse_ms", times.refuse_ms);
-      print("advice_ms", times.advice_ms);
-      std::printf("}");
-      separator = ",";
     }
   }
   std::printf("\n]}\n");
