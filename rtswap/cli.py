@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from json import dumps
 from pathlib import Path
@@ -168,6 +169,37 @@ def profile(
     with _usage_errors():
         console = Console(highlight=False, soft_wrap=True)
         run(target, input or [], output, passes, console, simulate=simulate)
+
+
+@app.command()
+def top(
+    socket: Annotated[
+        str | None, typer.Option(help="Of the daemon (default: RTSWAP_SOCKET, else the usual one).")
+    ] = None,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="One look, then end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One look, as one JSON object.")] = False,
+) -> None:
+    """What a daemon does now: who holds the device and memory, deadlines met and missed."""
+    from rich.console import Console
+
+    from rtswap.errors import DaemonUnavailable
+    from rtswap.top import Observer, tables, watch
+
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        observer = Observer(socket)
+        if json:
+            typer.echo(dumps(asdict(observer.look()), indent=2))
+        elif once:
+            console.print(tables(observer.look()))
+        else:
+            watch(observer.look, console, every)
+    except DaemonUnavailable as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
 
 
 @app.command()

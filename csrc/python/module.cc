@@ -6,6 +6,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/python/device_meter.h"
 #include "csrc/python/errors.h"
+#include "csrc/python/observer.h"
 #include "csrc/python/planning.h"
 #include "csrc/python/prefix_gate.h"
 #include "csrc/python/session_object.h"
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_core, module) {
   rtswap::python::bind_region(module);
   rtswap::python::bind_simulation(module);
   rtswap::python::bind_planning(module);
+  rtswap::python::bind_observer(module);
   rtswap::python::bind_device_meter(module);
   module.def("monotonic_now_ns", &rtswap::monotonic_now_ns);
   module.def("realtime_now_ns", &rtswap::realtime_now_ns);

@@ -69,22 +69,13 @@ engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int k
 }
 
 void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_ns) {
-  Status answer;
-  wait_in_slices(limit_ns, [&](int64_t slice_ns) {
-    answer = session->publish_arena(arena, slice_ns);
-    return answer.has_value() || answer.error().code != ErrorCode::timed_out;
-  });
-  take(std::move(answer));
+  ask_in_slices(limit_ns,
+                [&](int64_t slice_ns) { return session->publish_arena(arena, slice_ns); });
 }
 
-// Each slice is a request of its own: the daemon answers within microseconds, or hangs.
 py::dict snapshot(SessionObject& session, int64_t limit_ns) {
-  Result<arbiter::Snapshot> answer;
-  wait_in_slices(limit_ns, [&](int64_t slice_ns) {
-    answer = session->snapshot(slice_ns);
-    return answer.has_value() || answer.error().code != ErrorCode::timed_out;
-  });
-  return to_python(take(std::move(answer)));
+  return to_python(
+      ask_in_slices(limit_ns, [&](int64_t slice_ns) { return session->snapshot(slice_ns); }));
 }
 
 TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::string& name,

@@ -8,6 +8,7 @@
 
 #include "csrc/base/clock.h"
 #include "csrc/base/units.h"
+#include "csrc/python/errors.h"
 
 namespace rtswap::python {
 
@@ -31,6 +32,18 @@ bool wait_in_slices(int64_t limit_ns, Attempt&& attempt) {
     if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();
     if (limit_ns >= 0 && monotonic_now_ns() >= end_ns) return false;
   }
+}
+
+// Calls `ask(slice_ns)` like that until its result is not `timed_out`, and takes it. Each slice is
+// a request of its own: for those that are answered within microseconds unless the arbiter hangs.
+template <class Ask>
+auto ask_in_slices(int64_t limit_ns, Ask&& ask) {
+  decltype(ask(int64_t{})) answer;
+  wait_in_slices(limit_ns, [&](int64_t slice_ns) {
+    answer = ask(slice_ns);
+    return answer.has_value() || answer.error().code != ErrorCode::timed_out;
+  });
+  return take(std::move(answer));
 }
 
 }  // namespace rtswap::python

@@ -1,0 +1,109 @@
+"""`rtswap top`: a daemon seen from outside, while it serves, hangs and is away."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import rtswap
+from rtswap.cli import app
+from rtswap.errors import DaemonUnavailable
+from rtswap.report import ArbiterDevice, ArbiterTask, Snapshot
+from rtswap.top import Observer, tables, watch
+from tests.support.daemon import Daemon
+from tests.support.worker import Worker
+
+TASK = ArbiterTask(
+    name="camera@7",
+    device=0,
+    state="admitted",
+    period_ns=100_000_000,
+    deadline_ns=80_000_000,
+    wcet_ns=1_000_000,
+    released=9,
+    met=7,
+    missed=1,
+    dropped=1,
+    overruns=0,
+    restored_bytes=64 << 20,
+    evicted_bytes=32 << 20,
+    written_back_bytes=3 << 20,
+    arena_chunks=16,
+    resident_chunks=5,
+    response_max_ns=41_500_000,
+    response_bound_ns=70_000_000,
+)
+DEVICE = ArbiterDevice("SIM-0", 2 << 20, 20, 15, 0, 0, "camera@7", 0.25)
+
+
+def shown(snapshot: Snapshot) -> str:
+    out = StringIO()
+    Console(file=out, width=120).print(tables(snapshot))
+    return out.getvalue()
+
+
+def test_a_device_and_its_tasks_are_shown_beside_each_other():
+    other = ArbiterDevice("SIM-1", 2 << 20, 8, 8, 0, 0, "", 0.0)
+    text = shown(Snapshot(False, (DEVICE, other), (TASK,)))
+    assert "SIM-0: 30.0 MiB of 40.0 MiB free, load 25%, running: camera@7" in text
+    assert "SIM-1: 16.0 MiB of 16.0 MiB free, load 0%, running: nothing" in text
+    [row] = [line.split() for line in text.splitlines() if line.strip().startswith("camera@7")]
+    expected = "camera@7 admitted 10 / 32 100.0 7 1 1 41.5 / 70.0 64 / 3"
+    assert row == expected.split()
+    assert "recovering" in shown(Snapshot(True, (), ()))
+
+
+def test_a_daemon_that_is_away_is_waited_for():
+    answers = iter([Snapshot(False, (DEVICE,), ()), DaemonUnavailable("gone"), KeyboardInterrupt()])
+
+    def look() -> Snapshot:
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    out = StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        watch(look, Console(file=out, width=120), every_s=0)
+    assert "waiting: gone" in out.getvalue()
+
+
+def test_without_a_daemon_the_reason_is_said(tmp_path):
+    result = CliRunner().invoke(app, ["top", "--once", "--socket", str(tmp_path / "none.sock")])
+    assert result.exit_code == 1
+    assert "none.sock" in result.output
+
+
+@pytest.mark.skipif(
+    not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
+    reason="built without the daemon",
+)
+def test_looking_costs_the_daemon_no_session_and_survives_its_restart():
+    with Daemon("--simulate", "12MiB") as daemon, Worker() as worker:
+        observer = Observer(daemon.socket)
+        assert observer.look().tasks == ()
+        worker.call("enable", socket=daemon.socket)
+        worker.call("register", model="small", name="camera", period_ms=60_000, wcet_ms=1000)
+        worker.send("hold")
+        assert worker.receive() == "holding"
+        result = CliRunner().invoke(app, ["top", "--json", "--socket", daemon.socket])
+        assert result.exit_code == 0, result.output
+        seen = json.loads(result.output)
+        [task] = seen["tasks"]
+        assert task["name"].startswith("camera@")
+        assert task["state"] == "admitted"
+        assert seen["devices"][0]["running"] == task["name"]
+        assert task["resident_chunks"] == task["arena_chunks"] > 0
+        worker.send("state")  # ends the job
+        worker.receive()
+        worker.close()
+        daemon.stop()
+        with pytest.raises(DaemonUnavailable):
+            observer.look()
+        daemon.start()
+        assert observer.look().tasks == ()
