@@ -80,6 +80,10 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
     } else if (state == TaskState::admitted || state == TaskState::best_effort ||
                state == TaskState::warming) {
       input.best_effort.push_back(model_of(*task));
+      if (task->spans()) {
+        input.best_effort.back().hold_ns = block_of(*task);
+        input.best_effort.back().layers.clear();
+      }
       roll.best_effort.push_back(task);
     }
   }
@@ -158,6 +162,11 @@ bool Arbiter::State::adopt(Device& device, const policy::Prefixes& prefixes, Tas
     task.block_ns = block_ns;
     task.response_bound_ns = promise.response_ns;
     if (changed && &task != joining) send_verdict(task, false, task.reason);
+    if (changed && task.spans()) {  // so is its hold of the others
+      for (const Task* part : parts_of(task)) {
+        if (part != &task) device_of(*part->arena).review_due = true;
+      }
+    }
   };
   for (size_t i = 0; i < set.promised.size(); ++i) put(*set.promised[i], decision.promises[i]);
   for (size_t i = 0; i < set.best_effort.size(); ++i) {
@@ -170,8 +179,8 @@ bool Arbiter::State::adopt(Device& device, const policy::Prefixes& prefixes, Tas
 // promises are suspended anyway.
 bool Arbiter::State::holder_allows(const Device& device, const policy::Decision& decision) const {
   const Job* holder = device.holder;
-  return holder == nullptr || promised(*holder) || holder->task->timing.wcet_ns == 0 ||
-         holder->task->block_ns <= decision.best_effort_block_ns;
+  return holder == nullptr || promised(*holder) || holder->block_ns == 0 ||
+         holder->block_ns <= decision.best_effort_block_ns;
 }
 
 // A task becomes what it asked to be. Jobs that it released before count from now.
@@ -269,9 +278,7 @@ bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Prefixe
 void Arbiter::State::promote(Device& device) {
   for (Task* task : device.tasks) {
     if (task->state != TaskState::loading || !adopt(device, planned(device), task)) continue;
-    task->answer_pending = false;
-    send_verdict(*task, false, task->reason);
-    begin_when_all_are_there();
+    answer(*task);
   }
 }
 
@@ -304,7 +311,7 @@ void Arbiter::State::review(Device& device) {
       continue;
     }
     refuse(task, reason);
-    task.answer_pending = false;
+    task.lead->answer_pending = false;
     send_verdict(task, true, task.reason);
   }
   promote(device);

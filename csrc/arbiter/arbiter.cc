@@ -22,7 +22,7 @@ std::vector<Effect> Arbiter::State::step(int64_t now_ns, const Event& event) {
   effects_.clear();
   std::visit([this](const auto& typed) { on(typed); }, event);
   end_recovery_when_due();
-  for (Device& device : devices_) settle(device);
+  settle_all();
   set_timer();
   return std::move(effects_);
 }
@@ -37,6 +37,15 @@ void Arbiter::State::check() const {
     }
     RTSWAP_CHECK(owned + device.ledger.free_chunks() == device.ledger.chunk_count(),
                  "chunks of an arena that is gone");
+  }
+  for (const auto& [id, session] : sessions_) {
+    for (const auto& [job_id, job] : session->jobs) {
+      for (const Job* part : parts_of(*job)) {
+        const bool holds = device_of(*part->task->arena).holder == part;
+        RTSWAP_CHECK(part->state == job->state && holds == (job->state == Job::State::holding),
+                     "a job has some of its devices and not others");
+      }
+    }
   }
 }
 

@@ -112,7 +112,7 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
       continue;
     }
     if (task->state == TaskState::loading) refuse(*task, reason);
-    task->answer_pending = false;
+    task->lead->answer_pending = false;
     send_verdict(*task, true, reason);
   }
 }
@@ -203,9 +203,11 @@ void Arbiter::State::on(Session& session, const protocol::Evicted& message) {
 void Arbiter::State::drop_lost(Session& session, const Arena& arena, const Error& reason) {
   std::vector<Job*> lost;
   for (const auto& [id, job] : session.jobs) {
-    if (job->task->arena == &arena && job->state == Job::State::lost && !may_have_begun(*job)) {
-      lost.push_back(job.get());
-    }
+    const std::vector<Job*> parts = parts_of(*job);
+    const bool uses = std::any_of(parts.begin(), parts.end(), [&arena](const Job* part) {
+      return part->task->arena == &arena;
+    });
+    if (uses && job->state == Job::State::lost && !may_have_begun(*job)) lost.push_back(job.get());
   }
   for (Job* job : lost) drop(*job, reason);
 }

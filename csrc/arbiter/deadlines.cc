@@ -58,9 +58,9 @@ int64_t Arbiter::State::hang_limit(const Task& task) const {
 void Arbiter::State::expire_holder(Device& device) {
   Job* job = device.holder;
   if (job == nullptr) return;
-  Arena& arena = *job->task->arena;
+  const Arena& arena = *job->task->arena;
   const bool runs = may_have_begun(*job) || arena.session->phase != Session::Phase::active;
-  const bool stuck = runs && now_ns_ - job->progress_ns >= hang_limit(*job->task);
+  const bool stuck = runs && now_ns_ - last_progress_ns(*job) >= hang_limit(*job->task);
   if (!stuck && (job->begun || !arena.silent)) return;
   const Error reason{ErrorCode::timed_out, "the client did not restore the memory it was granted"};
   if (!may_have_begun(*job)) {
@@ -68,12 +68,17 @@ void Arbiter::State::expire_holder(Device& device) {
     return;
   }
   trace(Trace::Kind::run_end, *job, "hung: the device goes to others, its memory stays its own");
-  if (!job->complete && !job->abandoned) {  // nothing more comes, should it wait for that
+  const std::vector<Job*> parts = parts_of(*job);
+  const bool complete =
+      std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->complete; });
+  if (!complete && !job->abandoned) {  // nothing more comes, should it wait for that
     send(*job->task->session, protocol::Dropped{job->id, reason});
   }
-  job->state = Job::State::lost;
-  ++arena.lost_jobs;
-  device.holder = nullptr;
+  for (Job* part : parts) {
+    part->state = Job::State::lost;
+    ++part->task->arena->lost_jobs;
+    device_of(*part->task->arena).holder = nullptr;
+  }
 }
 
 void Arbiter::State::set_timer() {
@@ -93,7 +98,8 @@ void Arbiter::State::set_timer() {
       if (!arena->revokes.empty()) at(arena->revokes.front().sent_ns + config_.hang_timeout_ns);
       if (!arena->grants.empty()) at(arena->grants.front().sent_ns + config_.hang_timeout_ns);
     }
-    if (device.holder != nullptr) at(device.holder->progress_ns + hang_limit(*device.holder->task));
+    if (const Job* holder = device.holder)
+      at(last_progress_ns(*holder) + hang_limit(*holder->task));
   }
   if (next_ns == timer_ns_ && timer_ns_ > now_ns_) return;
   if (next_ns == kNoDeadline_ns && timer_ns_ == kNoDeadline_ns) return;

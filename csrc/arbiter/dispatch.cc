@@ -1,17 +1,36 @@
 // Who runs next.
 #include <algorithm>
+#include <map>
 #include <tuple>
+#include <utility>
 
 #include "csrc/arbiter/state.h"
 #include "csrc/base/check.h"
 
 namespace rtswap::arbiter {
 
-void Arbiter::State::settle(Device& device) {
+void Arbiter::State::settle_all() {
+  for (Device& device : devices_) expire(device);
+  if (recovering()) return;
+  for (Device& device : devices_) device.settle_due = true;
+  // What spans devices changes others on the way, each time by a job that starts or ends.
+  for (bool settled = true; settled;) {
+    settled = false;
+    for (Device& device : devices_) {
+      if (!std::exchange(device.settle_due, false)) continue;
+      settle(device);
+      settled = true;
+    }
+  }
+}
+
+void Arbiter::State::expire(Device& device) {
   expire_silent(device);
   expire_holder(device);
   if (edf()) expire_waiting(device);
-  if (recovering()) return;
+}
+
+void Arbiter::State::settle(Device& device) {
   bool again = true;
   while (again) {
     reconsider(device);
@@ -65,7 +84,14 @@ bool Arbiter::State::take_next(Device& device) {
   if (device.waiting.empty()) return false;
   for (Job* job : in_order(device)) {
     if (!may_start(device, *job) || !feasible(device, *job->task->arena)) continue;
-    hand_over(device, *job);
+    if (job->spans()) {
+      std::map<const Job*, Turn> known;
+      const Turn turn = turn_of(*job, known);
+      if (turn == Turn::not_yet) continue;
+      if (turn == Turn::soon) return false;  // all that is behind it is best effort, too
+    }
+    for (Job* part : parts_of(*job)) hand_over(device_of(*part->task->arena), *part);
+    settle_others(*job);
     return true;
   }
   return false;
@@ -80,12 +106,13 @@ bool Arbiter::State::may_start(const Device& device, const Job& job) const {
   // Warm-up and reading outside jobs are what promises are made from; they cannot wait for a gap of
   // a length that nobody knows.
   if (!length_known) return true;
-  if (task.block_ns <= device.best_effort_block_ns) return true;
+  const int64_t block_ns = block_of(task);
+  if (block_ns <= device.best_effort_block_ns) return true;
   // Otherwise only where no admitted task can be released before it ends.
   return std::all_of(device.tasks.begin(), device.tasks.end(), [&](const Task* other) {
     return other->state != TaskState::admitted ||
            (other->last_release_ns != kNever_ns &&
-            task.block_ns <= other->last_release_ns + other->timing.period_ns - now_ns_);
+            block_ns <= other->last_release_ns + other->timing.period_ns - now_ns_);
   });
 }
 
@@ -95,6 +122,7 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
   job.state = Job::State::holding;
   job.progress_ns = now_ns_;
   Task& task = *job.task;
+  job.block_ns = task.timing.wcet_ns > 0 ? block_of(task) : 0;
   task.arena->last_used_ns = now_ns_;
   std::string detail;
   const bool length_known = task.timing.wcet_ns > 0 && task.state != TaskState::admitted;
@@ -111,7 +139,7 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
 void Arbiter::State::note_progress(Device& device) {
   Job& job = *device.holder;
   const Arena& arena = *job.task->arena;
-  if (!job.run_sent) return;
+  if (!job.lead->run_sent) return;
   if (!job.begun && arena.landed_chunks >= job.first_chunks) {
     job.begun = true;
     job.progress_ns = now_ns_;

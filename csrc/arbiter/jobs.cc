@@ -48,6 +48,7 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
   }
   session.jobs[job.id] = std::move(owned);
   device_of(*task->arena).waiting.push_back(&job);
+  add_parts(job);
   trace(Trace::Kind::released, job, detail);
   if (task->state == TaskState::refused || task->state == TaskState::paused) {
     drop(job, Error{ErrorCode::job_dropped,
@@ -99,7 +100,10 @@ void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
   const bool late = job.deadline_ns != kNoDeadline_ns && now_ns_ > job.deadline_ns;
   trace(Trace::Kind::run_end, job,
         job.state == Job::State::lost ? "answered after it was given up" : "");
-  if (!job.begun || job.abandoned) {
+  const std::vector<Job*> parts = parts_of(job);
+  const bool begun =
+      std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->begun; });
+  if (!begun || job.abandoned) {
     ++task.dropped;  // cancelled while its memory came in, or failed because it did not
   } else {
     task.response_max_ns = std::max(task.response_max_ns, now_ns_ - job.release_ns);
@@ -107,7 +111,7 @@ void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
     if (late) trace(Trace::Kind::missed, job, "");
     count_overrun(task, job, message.execution_ns);
   }
-  task.arena->last_used_ns = now_ns_;
+  for (const Job* part : parts) part->task->arena->last_used_ns = now_ns_;
   erase(job);
 }
 
@@ -135,7 +139,8 @@ void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution
   send_verdict(task, false, task.reason);
 }
 
-void Arbiter::State::drop(Job& job, const Error& reason) {
+void Arbiter::State::drop(Job& part, const Error& reason) {
+  Job& job = *part.lead;
   Task& task = *job.task;
   ++task.dropped;
   trace(Trace::Kind::dropped, job, reason.message);
@@ -146,14 +151,17 @@ void Arbiter::State::drop(Job& job, const Error& reason) {
 
 // The client knows sooner what has landed.
 bool Arbiter::State::may_have_begun(const Job& job) const {
-  const Arena& arena = *job.task->arena;
-  return job.run_sent && device_of(arena).ledger.held(arena.key) >= job.first_chunks;
+  const std::vector<Job*> parts = parts_of(job);
+  return job.lead->run_sent && std::all_of(parts.begin(), parts.end(), [this](const Job* part) {
+           const Arena& arena = *part->task->arena;
+           return device_of(arena).ledger.held(arena.key) >= part->first_chunks;
+         });
 }
 
 // A holder whose memory cannot be had. If its body has begun, the device stays its own until it has
-// ended.
+// ended. One that spans devices begins with all its memory, and lacks none from then on.
 void Arbiter::State::give_up(Job& job, const Error& reason) {
-  if (!may_have_begun(job)) {
+  if (job.spans() || !may_have_begun(job)) {
     drop(job, reason);
     return;
   }
@@ -162,22 +170,26 @@ void Arbiter::State::give_up(Job& job, const Error& reason) {
   send(*job.task->session, protocol::Dropped{job.id, reason});
 }
 
+// With all of its parts.
 void Arbiter::State::erase(Job& job) {
-  Arena& arena = *job.task->arena;
-  Device& device = device_of(arena);
-  switch (job.state) {
-    case Job::State::waiting:
-      std::erase(device.waiting, &job);
-      break;
-    case Job::State::holding:
-      RTSWAP_CHECK(device.holder == &job, "a job holds the device that another holds");
-      device.holder = nullptr;
-      break;
-    case Job::State::lost:
-      RTSWAP_CHECK(arena.lost_jobs > 0, "a lost job that its arena does not know");
-      --arena.lost_jobs;
-      break;
+  for (Job* part : parts_of(job)) {
+    Arena& arena = *part->task->arena;
+    Device& device = device_of(arena);
+    switch (part->state) {
+      case Job::State::waiting:
+        std::erase(device.waiting, part);
+        break;
+      case Job::State::holding:
+        RTSWAP_CHECK(device.holder == part, "a job holds the device that another holds");
+        device.holder = nullptr;
+        break;
+      case Job::State::lost:
+        RTSWAP_CHECK(arena.lost_jobs > 0, "a lost job that its arena does not know");
+        --arena.lost_jobs;
+        break;
+    }
   }
+  settle_others(job);
   job.task->session->jobs.erase(job.id);
 }
 

@@ -76,14 +76,7 @@ bool Arbiter::State::feed_holder(Device& device) {
   if (arena.session->phase != Session::Phase::active) return true;
   // Memory that is on its way out must be gone before Run, or the client would think it resident.
   if (!arena.revokes.empty() || device.ledger.has_detached(arena.key)) return true;
-  if (!job.run_sent) {
-    job.run_sent = true;
-    const auto& layers = job.task->timing.layers;
-    // Whole-model swapping, the baseline, has no such thing.
-    job.first_chunks = edf() && !layers.empty() ? layers.front().chunks : arena.chunks;
-    send(*arena.session,
-         protocol::Run{job.id, job.first_chunks == arena.chunks ? 0 : job.first_chunks});
-  }
+  send_run_if_due(job);
   uint32_t missing = arena.chunks - device.ledger.held(arena.key);
   if (const uint32_t now = std::min(missing, device.ledger.free_chunks()); now > 0) {
     grant(device, arena, now, "");

@@ -68,6 +68,12 @@ struct Arena {
 
 struct Job {
   enum class State : uint8_t { waiting, holding, lost };
+  // Of a task that spans devices: the part that the protocol names, which owns the others. All
+  // parts have the same state.
+  Job* lead = this;
+  std::vector<std::unique_ptr<Job>> others;
+  bool spans() const { return lead != this || !others.empty(); }
+
   JobId id = 0;
   Task* task = nullptr;
   State state = State::waiting;
@@ -78,15 +84,22 @@ struct Job {
   int64_t deadline_ns = kNoDeadline_ns;
   int64_t order_ns = kNoDeadline_ns;  // the deadline it competes with: never sooner than the test's
   bool demoted = false;               // lost its deadline (late = run)
-  bool run_sent = false;
-  uint32_t first_chunks = 0;  // that Run named: its body may begin once they have landed
-  bool begun = false;         // its body may have begun
-  bool complete = false;      // holds the device and all its memory
-  bool abandoned = false;     // has begun and was told that the rest of its memory does not come
-  int64_t progress_ns = 0;    // last sign of life while holding
+  bool run_sent = false;              // of the lead: to the client
+  uint32_t first_chunks = 0;          // that Run named: its body may begin once they have landed
+  bool begun = false;       // its body may have begun, or this part does not keep it waiting
+  bool complete = false;    // holds the device and all its memory
+  bool abandoned = false;   // has begun and was told that the rest of its memory does not come
+  int64_t block_ns = 0;     // what it may hold the device for, known when it got it; 0: not
+  int64_t progress_ns = 0;  // last sign of life while holding
 };
 
 struct Task {
+  // Of a task that spans devices: the part that the protocol names, which owns the others, one on
+  // each further device. They share its name and timing; each has the state it has on its device.
+  Task* lead = this;
+  std::vector<std::unique_ptr<Task>> others;
+  bool spans() const { return lead != this || !others.empty(); }
+
   Session* session = nullptr;
   Arena* arena = nullptr;
   TaskId id = 0;
@@ -133,6 +146,14 @@ struct Session {
       forgiven;  // ended here after Run was sent: a JobDone of the client may still come
 };
 
+// The record itself and, of a spanning one, its parts on other devices.
+template <class Record>
+std::vector<Record*> parts_of(const Record& part) {
+  std::vector<Record*> parts{part.lead};
+  for (const auto& other : part.lead->others) parts.push_back(other.get());
+  return parts;
+}
+
 // What a task that left, or whose promise changed, may still have to do with the running window.
 struct Leaving {
   const Task* task = nullptr;  // nullptr: it is gone
@@ -160,6 +181,7 @@ struct Device {
   std::vector<Leaving> leaving;  // since the device was last idle
   bool review_due = false;       // at the next idle instant
   bool promote_due = false;      // a prefix is complete
+  bool settle_due = false;       // something has changed since it was settled
 };
 
 }  // namespace rtswap::arbiter

@@ -129,9 +129,7 @@ void Arbiter::State::retire_work(Session& session, bool keep_tasks) {
   for (Job* job : jobs) {
     // Only a job whose memory has all been granted can have begun; it keeps the device until the
     // process dies, comes back, or takes too long.
-    const Arena& arena = *job->task->arena;
-    const bool may_run = job->state != Job::State::waiting &&
-                         device_of(arena).ledger.held(arena.key) == arena.chunks;
+    const bool may_run = job->state != Job::State::waiting && may_have_begun(*job);
     if (!may_run) erase(*job);
   }
   if (keep_tasks) return;
@@ -187,7 +185,9 @@ void Arbiter::State::begin_when_all_are_there() {
   uint32_t ready = 0;
   for (const Device& device : devices_) {
     for (const Task* task : device.tasks) {
-      ready += task->state == TaskState::admitted || task->state == TaskState::best_effort;
+      const TaskState state = state_of(*task);
+      ready +=
+          task == task->lead && (state == TaskState::admitted || state == TaskState::best_effort);
     }
   }
   if (ready < config_.wait_for_tasks) return;

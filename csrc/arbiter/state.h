@@ -1,5 +1,5 @@
 // The arbiter's state machine, split over files by subject: sessions.cc, recovery.cc, arenas.cc,
-// tasks.cc, admission.cc, jobs.cc, dispatch.cc, memory.cc, deadlines.cc, stats.cc.
+// tasks.cc, admission.cc, jobs.cc, dispatch.cc, memory.cc, deadlines.cc, spanning.cc, stats.cc.
 //
 // Every event is handled in two parts: `on` notes what it says, then `settle` decides what follows
 // for each device. Handlers never dispatch, so that decisions see a consistent picture.
@@ -79,12 +79,12 @@ class Arbiter::State {
   // --- tasks.cc ----------------------------------------------------------------------------------
   Task* find_task(Session& session, TaskId id);  // nullptr: the session was ended
   void classify(Task& task);  // admitted, warming, best effort or refused by its timing and a test
-  void refuse(Task& task, Error reason);
-  void note_request(Task& task);
-  void answer(Task& task);         // unless it has to wait for memory
+  void refuse(Task& task, const Error& reason);
+  void note_request(Task& part);
+  void answer(Task& part);         // unless it has to wait for memory
   void change_timing(Task& task);  // to task.next_timing, and answers
   void remove_task(Task& task);
-  void send_verdict(Task& task, bool request_refused, const Error& reason);
+  void send_verdict(Task& part, bool request_refused, const Error& reason);
 
   // --- admission.cc ------------------------------------------------------------------------------
   // The set as the pure test knows it, with the records in the same order.
@@ -123,13 +123,28 @@ class Arbiter::State {
   void set_order(Job& job);
   void finish(Job& job, const protocol::JobDone& message);
   void count_overrun(Task& task, const Job& job, int64_t execution_ns);
-  void drop(Job& job, const Error& reason);
+  void drop(Job& part, const Error& reason);
   void give_up(Job& job, const Error& reason);
   bool may_have_begun(const Job& job) const;
   void erase(Job& job);
   void drop_waiting(const Task& task, const Error& reason);
 
+  // --- spanning.cc -------------------------------------------------------------------------------
+  enum class Turn : uint8_t { now, soon, not_yet };
+  bool add_parts(Task& lead, const std::vector<ArenaId>& further_arenas);
+  void add_parts(Job& lead);
+  TaskState state_of(const Task& task) const;
+  int64_t block_of(const Task& task) const;
+  Error no_promise_for(const Task& task) const;
+  void classify_spanning(Task& lead);
+  Turn turn_of(const Job& job, std::map<const Job*, Turn>& known) const;
+  int64_t last_progress_ns(const Job& job) const;
+  void send_run_if_due(Job& job);
+  void settle_others(const Job& job);
+
   // --- dispatch.cc -------------------------------------------------------------------------------
+  void settle_all();
+  void expire(Device& device);
   void settle(Device& device);
   void reconsider(Device& device);
   bool take_next(Device& device);

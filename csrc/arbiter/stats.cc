@@ -113,17 +113,17 @@ Snapshot Arbiter::State::snapshot() const {
       line.device = static_cast<uint32_t>(index);
       line.state = task->state;
       line.timing = task->timing;
-      line.released = task->released;
-      line.met = task->met;
-      line.missed = task->missed;
-      line.dropped = task->dropped;
-      line.overruns = task->overruns;
+      line.released = task->lead->released;
+      line.met = task->lead->met;
+      line.missed = task->lead->missed;
+      line.dropped = task->lead->dropped;
+      line.overruns = task->lead->overruns;
       line.restored_bytes = task->restored_bytes;
       line.evicted_bytes = task->evicted_bytes;
       line.written_back_bytes = task->written_back_bytes;
       line.arena_chunks = task->arena->chunks;
       line.resident_chunks = task->arena->landed_chunks;
-      line.response_max_ns = task->response_max_ns;
+      line.response_max_ns = task->lead->response_max_ns;
       line.response_bound_ns = task->response_bound_ns;
       snapshot.tasks.push_back(std::move(line));
     }

@@ -111,10 +111,13 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   const bool duplicate =
       std::any_of(session.tasks.begin(), session.tasks.end(),
                   [&](const auto& entry) { return entry.second->name == task.name; });
+  if (!add_parts(task, message.further_arenas)) return;
   session.tasks[task.id] = std::move(owned);
-  arena->tasks.push_back(&task);
-  device_of(*arena).tasks.push_back(&task);
-  task.state = TaskState::refused;  // until classified
+  for (Task* part : parts_of(task)) {
+    part->arena->tasks.push_back(part);
+    device_of(*part->arena).tasks.push_back(part);
+    part->state = TaskState::refused;  // until classified
+  }
   if (duplicate) {
     task.reason = Error{ErrorCode::duplicate_name,
                         "this process has a task named \"" + task.name + "\" already"};
@@ -124,8 +127,9 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   answer(task);
 }
 
-void Arbiter::State::answer(Task& task) {
-  if (task.state == TaskState::loading) {
+void Arbiter::State::answer(Task& part) {
+  Task& task = *part.lead;
+  if (state_of(task) == TaskState::loading) {
     trace(Trace::Kind::verdict, task, "loading: waits for the memory that the plan gives it");
     return;
   }
@@ -135,7 +139,8 @@ void Arbiter::State::answer(Task& task) {
 }
 
 // Until the answer, verdicts that others cause tell of the time before.
-void Arbiter::State::note_request(Task& task) {
+void Arbiter::State::note_request(Task& part) {
+  Task& task = *part.lead;
   if (!task.answer_pending) task.requests_answered = task.requests;
   task.answer_pending = true;
   ++task.requests;
@@ -144,10 +149,17 @@ void Arbiter::State::note_request(Task& task) {
 // Finds the best state that passes. Leaves the task refused, with the reason, if none does.
 void Arbiter::State::classify(Task& task) {
   const std::string mistake = mistake_in(task.timing, task.arena->chunks);
-  if (!mistake.empty() || task.arena->chunks == 0) {
+  const std::vector<Task*> parts = parts_of(task);
+  const bool empty = std::any_of(parts.begin(), parts.end(),
+                                 [](const Task* part) { return part->arena->chunks == 0; });
+  if (!mistake.empty() || empty) {
     refuse(task, Error{ErrorCode::invalid_argument,
                        "task \"" + task.name +
                            "\": " + (mistake.empty() ? "its arena is empty" : mistake)});
+    return;
+  }
+  if (task.spans()) {
+    classify_spanning(task);
     return;
   }
   leave(task);
@@ -168,13 +180,16 @@ void Arbiter::State::classify(Task& task) {
   refuse(task, reason);
 }
 
-void Arbiter::State::refuse(Task& task, Error reason) {
-  leave(task);
-  task.state = TaskState::refused;
-  task.block_ns = 0;
-  task.next_timing.reset();
-  task.reason = std::move(reason);
-  drop_waiting(task, Error{ErrorCode::admission_refused, task.reason.message});
+// With all of its parts.
+void Arbiter::State::refuse(Task& task, const Error& reason) {
+  for (Task* part : parts_of(task)) {
+    leave(*part);
+    part->state = TaskState::refused;
+    part->block_ns = 0;
+    part->next_timing.reset();
+    part->reason = reason;
+  }
+  drop_waiting(*task.lead, Error{ErrorCode::admission_refused, reason.message});
 }
 
 void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
@@ -191,17 +206,23 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
     send_verdict(*task, true, Error{ErrorCode::invalid_argument, mistake});
     return;
   }
+  if (task->spans() && timing.period_ns > 0 && task->on_refusal == OnRefusal::refuse) {
+    task->answer_pending = false;
+    send_verdict(*task, true, no_promise_for(*task));
+    return;
+  }
   if (task->state == TaskState::paused) {  // tested when it resumes
-    task->timing = timing;
+    for (Task* part : parts_of(*task)) part->timing = timing;
     answer(*task);
     return;
   }
   task->overruns_in_a_row = 0;
   const bool keeps_old =
-      task->state == TaskState::admitted ||
-      (task->state == TaskState::best_effort && task->on_refusal == OnRefusal::refuse);
+      !task->spans() &&
+      (task->state == TaskState::admitted ||
+       (task->state == TaskState::best_effort && task->on_refusal == OnRefusal::refuse));
   if (!keeps_old) {
-    task->timing = timing;
+    for (Task* part : parts_of(*task)) part->timing = timing;
     classify(*task);
     answer(*task);
     return;
@@ -245,9 +266,11 @@ void Arbiter::State::on(Session& session, const protocol::PauseTask& message) {
   if (task == nullptr) return;
   note_request(*task);
   if (task->state != TaskState::paused && task->state != TaskState::refused) {
-    leave(*task);
-    task->state = TaskState::paused;
-    task->block_ns = 0;
+    for (Task* part : parts_of(*task)) {
+      leave(*part);
+      part->state = TaskState::paused;
+      part->block_ns = 0;
+    }
     if (task->next_timing) task->timing = *std::exchange(task->next_timing, std::nullopt);
     drop_waiting(*task, Error{ErrorCode::job_dropped, "task \"" + task->name +
                                                           "\" was paused while the job waited: "
@@ -262,13 +285,13 @@ void Arbiter::State::on(Session& session, const protocol::ResumeTask& message) {
   if (task == nullptr) return;
   note_request(*task);
   if (task->state != TaskState::paused && task->state != TaskState::refused) {
-    if (task->state != TaskState::loading) answer(*task);
+    answer(*task);
     return;
   }
   const TaskState old_state = task->state;
   classify(*task);
   if (task->state == TaskState::refused) {
-    task->state = old_state;
+    for (Task* part : parts_of(*task)) part->state = old_state;
     task->answer_pending = false;
     send_verdict(*task, true, task->reason);
     return;
@@ -292,22 +315,25 @@ void Arbiter::State::on(Session& session, const protocol::CloseTask& message) {
   remove_task(*task);
 }
 
-// REQUIRES: no job of it is left.
+// With all of its parts. REQUIRES: no job of it is left.
 void Arbiter::State::remove_task(Task& task) {
-  Device& device = device_of(*task.arena);
-  leave(task);
-  for (Leaving& left : device.leaving) {
-    if (left.task == &task) left.task = nullptr;
+  for (Task* part : parts_of(task)) {
+    Device& device = device_of(*part->arena);
+    leave(*part);
+    for (Leaving& left : device.leaving) {
+      if (left.task == part) left.task = nullptr;
+    }
+    std::erase(part->arena->tasks, part);
+    std::erase(device.tasks, part);
   }
-  std::erase(task.arena->tasks, &task);
-  std::erase(device.tasks, &task);
   task.session->tasks.erase(task.id);
 }
 
-void Arbiter::State::send_verdict(Task& task, bool request_refused, const Error& reason) {
+void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error& reason) {
+  Task& task = *part.lead;
   protocol::Verdict verdict;
   verdict.task = task.id;
-  verdict.state = task.state;
+  verdict.state = state_of(task);
   verdict.request_refused = request_refused;
   verdict.reason = reason;
   verdict.timing = task.timing;
@@ -315,9 +341,10 @@ void Arbiter::State::send_verdict(Task& task, bool request_refused, const Error&
   verdict.late = task.late;
   verdict.response_bound_ns = task.response_bound_ns;
   // A restore of unknown speed: nothing can be said.
-  verdict.block_ns = task.block_ns == INT64_MAX ? 0 : task.block_ns;
+  const int64_t block_ns = block_of(task);
+  verdict.block_ns = block_ns == INT64_MAX ? 0 : block_ns;
   verdict.requests_answered = task.answer_pending ? task.requests_answered : task.requests;
-  std::string detail = protocol::to_string(task.state);
+  std::string detail = protocol::to_string(verdict.state);
   if (request_refused) detail += ", request refused";
   if (!reason.message.empty()) detail += ": " + reason.message;
   trace(Trace::Kind::verdict, task, detail);

@@ -29,14 +29,17 @@ YieldingResult run_test(const AdmissionInput& input, const YieldingSet& set, Bes
 YieldingResult add_best_effort(const AdmissionInput& input, const std::vector<Charge>& charges,
                                const YieldingSet& set, YieldingResult result, Decision& decision) {
   std::vector<BestEffort> blocks;
-  const auto add = [&](const Charge& charge) {
-    if (charge.block_ns != kForever_ns) blocks.push_back({charge.block_ns, charge.delay_ns});
+  const auto add = [&](const Charge& charge, int64_t hold_ns) {
+    if (charge.block_ns == kForever_ns || hold_ns == kForever_ns) return;
+    const int64_t longer_ns = std::max<int64_t>(0, hold_ns - charge.block_ns);
+    blocks.push_back({charge.block_ns + longer_ns, charge.delay_ns + longer_ns});
   };
   for (size_t i = 0; i < input.best_effort.size(); ++i) {
-    if (input.best_effort[i].wcet_ns > 0) add(charges[input.promised.size() + i]);
+    if (input.best_effort[i].wcet_ns > 0)
+      add(charges[input.promised.size() + i], input.best_effort[i].hold_ns);
   }
   for (size_t i = 0; i < input.may_run_late.size(); ++i) {
-    if (input.may_run_late[i] && !decision.promises[i].staged) add(charges[i]);
+    if (input.may_run_late[i] && !decision.promises[i].staged) add(charges[i], 0);
   }
   std::sort(blocks.begin(), blocks.end(), [](const BestEffort& a, const BestEffort& b) {
     return std::tie(a.block_ns, a.delay_ns) > std::tie(b.block_ns, b.delay_ns);

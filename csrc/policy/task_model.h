@@ -35,6 +35,8 @@ struct TaskModel {
   // The planner keeps no more of the arena resident than this (unless `resident` asks for it): what
   // a promise in force may not count on yet, it may not plan with.
   uint32_t most_resident_chunks = UINT32_MAX;
+  // Best effort: one job keeps the device at least so long, for the sake of other devices.
+  int64_t hold_ns = 0;
 };
 
 // The worst the memory path does. All copies of one device share one link.

@@ -17,7 +17,7 @@
 namespace rtswap::protocol {
 
 // Raised when old peers could misread new messages. Additions that old peers may ignore keep it.
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 using SessionId = uint64_t;  // given by the arbiter; never reused within one arbiter life
 using ArenaId = uint32_t;
@@ -105,6 +105,10 @@ struct OpenTask {
   bool resident = false;  // never evicted once restored
   LatePolicy late = LatePolicy::drop;
   OnRefusal on_refusal = OnRefusal::refuse;
+  // A task that spans devices: its memory on others, one arena on each. Its jobs get all of their
+  // devices at one instant or none, start when all arenas are resident, and end on all with one
+  // JobDone. It is never promised anything.
+  std::vector<ArenaId> further_arenas = {};
 };
 
 // New timing for an open task: re-tested; when refused the old timing stays.
