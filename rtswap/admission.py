@@ -84,7 +84,7 @@ def open_native(
     runtime: Runtime, arena: Arena, options: dict[str, Any], timeout: float | None
 ) -> _core.Task:
     """Opens the task and waits for the verdict; a refused one is closed again."""
-    native = runtime.session.open_task(arena=arena.id, **options)
+    native = runtime.session.open_task(arenas=[arena.id], **options)
     try:
         verdict = native.wait_verdict(limit_ns(timeout))
         if verdict["state"] == "refused":

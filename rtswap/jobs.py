@@ -297,7 +297,7 @@ class Job:
 
     def _end(self, native: _core.Job, streams: list[int]) -> None:
         try:
-            native.end(streams)
+            native.end([streams])
             self._task._arena.settle_regions()
         finally:
             self._info = native.info()

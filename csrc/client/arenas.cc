@@ -128,7 +128,7 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
     const std::lock_guard lock(mutex_);
     RTSWAP_ASSIGN(const ArenaRecord* const arena, open_arena_of(id));
     for (const auto& [job_id, job] : jobs_) {
-      if (job->arena == id && job->state != JobRecord::State::over &&
+      if (uses(*job, id) && job->state != JobRecord::State::over &&
           job->state != JobRecord::State::settling) {
         return fail(ErrorCode::invalid_argument,
                     "arena " + arena->label + " cannot grow while a job of it waits or runs");
@@ -189,14 +189,14 @@ Status Core::publish_arena(engine::ArenaId id, int64_t limit_ns) {
 
 bool Core::has_jobs(engine::ArenaId id) const {
   return std::any_of(jobs_.begin(), jobs_.end(),
-                     [id](const auto& entry) { return entry.second->arena == id; });
+                     [id](const auto& entry) { return uses(*entry.second, id); });
 }
 
 void Core::request_resize(ArenaRecord& arena) {
   const ArenaSize before = *std::exchange(arena.published, arena.size);
   send(protocol::ResizeArena{arena.id, arena.size.chunks, arena.size.mutable_chunks});
   for (const auto& [task_id, task] : tasks_) {
-    if (task->arena != arena.id) continue;
+    if (!uses(*task, arena.id)) continue;
     ++task->requests;
     if (!arena.resize) arena.resize = ArenaRecord::Resize{task_id, task->requests, before};
   }
@@ -226,7 +226,7 @@ Result<std::shared_ptr<Device>> Core::retire(engine::ArenaId id) {
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr) return no_such_arena(id);
   for (const auto& [task_id, task] : tasks_) {
-    if (task->arena != id) continue;
+    if (!uses(*task, id)) continue;
     return fail(ErrorCode::invalid_argument, "arena " + arena->label + " is used by task \"" +
                                                  task->options.name + "\": close that first");
   }

@@ -180,7 +180,7 @@ void Core::close_everything(std::unique_lock<std::mutex>& lock) {
   changed_.wait(lock, [this] { return !has_running_jobs(); });
   for (const auto& [id, task] : tasks_) {
     task->closed = true;
-    if (!gone(task->device)) send(protocol::CloseTask{id});
+    if (!gone_device(*task)) send(protocol::CloseTask{id});
   }
   tasks_.clear();
   for (auto& [id, arena] : arenas_) arena.closing = true;

@@ -76,7 +76,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   int ready_descriptor(const JobPtr& job);
   // Of a started job as well: then as end() on the default stream, which its owner left to us.
   void cancel(const JobPtr& job);
-  Status end(const JobPtr& job, std::span<const driver::StreamHandle> streams);
+  // Streams by arena of the task; none: the default stream of its device.
+  Status end(const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams);
   JobInfo info(const JobRecord& job) const;
 
  private:
@@ -122,6 +123,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // process had there has ended, for good, and the arbiter knows nothing of it.
   bool gone(uint32_t device) const;
   Error gone_error(uint32_t device) const;
+  // The first such device among those of the task.
+  std::optional<uint32_t> gone_device(const TaskRecord& task) const;
   // Everything there goes back to the host images, so that nothing is lost with the memory.
   void evict_all(uint32_t device);
 
@@ -136,6 +139,11 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void end_for_good(const Error& error);
   void fail_waiting_jobs(const Error& error);
   void fail_job(JobRecord& job, const Error& error);
+  // What the job starts with is there, on all of its devices.
+  bool can_start(const JobRecord& job) const;
+  // All of its memory is.
+  bool wholly_resident(const JobRecord& job) const;
+  void count_restored(JobRecord& job) const;
   // More of the arena has landed, or less is there: jobs that have what they start with are ready,
   // those that wait for chunks look again, and those that only waited for the end are done.
   void arena_changed(const ArenaRecord& arena);
@@ -150,6 +158,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   bool has_running_jobs() const;
 
   ArenaRecord* find_arena(engine::ArenaId id);
+  // REQUIRES: it is open.
+  const ArenaRecord& arena_at(engine::ArenaId id) const { return arenas_.at(id); }
   TaskRecord* find_task(protocol::TaskId id);
   // The arena, when it and the session can be used.
   Result<ArenaRecord*> open_arena_of(engine::ArenaId id);

@@ -76,7 +76,9 @@ void Core::on(const protocol::Verdict& message) {
     if (!message.request_refused) task->options.timing = task->update->timing;
     task->update.reset();
   }
-  if (ArenaRecord* const arena = find_arena(task->arena)) settle_resize(*arena, message);
+  for (const engine::ArenaId id : task->arenas) {
+    if (ArenaRecord* const arena = find_arena(id)) settle_resize(*arena, message);
+  }
   changed_.notify_all();
 }
 
@@ -135,7 +137,7 @@ void Core::on(const protocol::Run& message) {
   }
   job.granted = true;
   job.first_chunks = message.first_chunks;
-  if (const ArenaRecord* const arena = find_arena(job.arena)) arena_changed(*arena);
+  if (const ArenaRecord* const arena = find_arena(job.arenas.front())) arena_changed(*arena);
 }
 
 void Core::on(const protocol::Dropped& message) {
@@ -166,7 +168,9 @@ void Core::on(const protocol::Dropped& message) {
 
 // To the arbiter the memory is free to be taken; to the job's owner it is in use until the end.
 void Core::hold_back(const JobRecord& job) {
-  if (ArenaRecord* const arena = find_arena(job.arena)) arena->holds_back = true;
+  for (const engine::ArenaId id : job.arenas) {
+    if (ArenaRecord* const arena = find_arena(id)) arena->holds_back = true;
+  }
 }
 
 void Core::carry_out_held_back(engine::ArenaId id) {

@@ -34,26 +34,43 @@ int64_t next_deadline(TaskRecord& task, int64_t release_ns) {
   return release_ns + timing.deadline_ns;
 }
 
-void count_restored(JobRecord& job, engine::Engine& engine) {
-  if (const auto stats = engine.stats(job.arena)) {
-    job.info.restored_bytes = stats->restored_bytes - job.restored_before_bytes;
+}  // namespace
+
+void Core::count_restored(JobRecord& job) const {
+  uint64_t restored_bytes = 0;
+  for (const engine::ArenaId id : job.arenas) {
+    const auto stats = devices_[arena_at(id).device]->engine().stats(id);
+    if (!stats) return;
+    restored_bytes += stats->restored_bytes;
   }
+  job.info.restored_bytes = restored_bytes - job.restored_before_bytes;
 }
 
-}  // namespace
+bool Core::wholly_resident(const JobRecord& job) const {
+  return std::all_of(job.arenas.begin(), job.arenas.end(),
+                     [this](engine::ArenaId id) { return arena_at(id).resident(0); });
+}
+
+bool Core::can_start(const JobRecord& job) const {
+  if (!job.granted) return false;
+  if (job.start == Start::whole || job.arenas.size() > 1) return wholly_resident(job);
+  return arena_at(job.arenas.front()).resident(job.first_chunks);
+}
 
 Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start) {
   const std::lock_guard lock(mutex_);
   RTSWAP_TRY(check_task(*task));
   auto job = std::make_shared<JobRecord>();
-  RTSWAP_ASSIGN(const engine::ArenaStats stats,
-                devices_[task->device]->engine().stats(task->arena));
+  for (const engine::ArenaId id : task->arenas) {
+    RTSWAP_ASSIGN(const engine::ArenaStats stats,
+                  devices_[arena_at(id).device]->engine().stats(id));
+    job->restored_before_bytes += stats.restored_bytes;
+  }
   job->id = ++last_job_;
   job->task = task->id;
-  job->arena = task->arena;
+  job->arenas = task->arenas;
   job->start = start;
   job->requested_ns = monotonic_now_ns();
-  job->restored_before_bytes = stats.restored_bytes;
   job->info.index = task->released++;
   job->info.release_ns = release_ns != 0 ? release_ns : job->requested_ns;
   job->info.deadline_ns =
@@ -66,16 +83,15 @@ Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclu
 void Core::arena_changed(const ArenaRecord& arena) {
   std::vector<JobPtr> settled;
   for (const auto& [id, job] : jobs_) {
-    if (job->arena != arena.id) continue;
+    if (!uses(*job, arena.id)) continue;
     if (job->state == State::waiting) {
-      if (!job->granted || !arena.resident(job->start == Start::whole ? 0 : job->first_chunks))
-        continue;
+      if (!can_start(*job)) continue;
       job->state = State::ready;
       job->info.started_ns = monotonic_now_ns();
       announce(*job);
     } else if (job->state == State::started) {
       job->changed.notify_all();
-    } else if (job->state == State::settling && arena.resident(0)) {
+    } else if (job->state == State::settling && wholly_resident(*job)) {
       settled.push_back(job);
     }
   }
@@ -90,19 +106,20 @@ Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
   if (job->error) return fail(*job->error);
   if (job->state != State::ready) return true;
   job->state = State::started;
-  engine::Engine& engine = devices_[find_arena(job->arena)->device]->engine();
-  engine.mark_used(job->arena);
   job->info.waited_ns = job->info.started_ns - job->requested_ns;
-  const ArenaRecord& arena = *find_arena(job->arena);
-  job->info.first_chunks = arena.landed;
-  job->info.arena_chunks = arena.published->chunks;
-  count_restored(*job, engine);
+  for (const engine::ArenaId id : job->arenas) {
+    const ArenaRecord& arena = arena_at(id);
+    devices_[arena.device]->engine().mark_used(id);
+    job->info.first_chunks += arena.landed;
+    job->info.arena_chunks += arena.published->chunks;
+  }
+  count_restored(*job);
   return true;
 }
 
 std::optional<Error> Core::no_more_chunks(const JobRecord& job, uint32_t chunks) const {
   if (job.given_up) return job.given_up;
-  const auto arena = arenas_.find(job.arena);
+  const auto arena = arenas_.find(job.arenas.front());
   if (job.state != State::started || closing_ || arena == arenas_.end()) {
     return Error{ErrorCode::closed, "the job was ended while it waited for its memory"};
   }
@@ -122,12 +139,14 @@ Result<uint32_t> Core::wait_for_chunks(const JobPtr& job, uint32_t chunks, int64
                                                  std::to_string(job->info.arena_chunks) +
                                                  " chunks, not " + std::to_string(chunks));
   }
-  if (const uint32_t now = find_arena(job->arena)->landed; now >= chunks) return now;
+  if (job->arenas.size() > 1) return job->info.arena_chunks;  // all of it, since the start
+  const engine::ArenaId id = job->arenas.front();
+  if (const uint32_t now = find_arena(id)->landed; now >= chunks) return now;
   const int64_t since_ns = monotonic_now_ns();
   uint32_t landed = 0;
   std::optional<Error> hopeless;
   wait_limited(job->changed, lock, limit_ns, [&] {
-    const ArenaRecord* const arena = find_arena(job->arena);
+    const ArenaRecord* const arena = find_arena(id);
     landed = arena == nullptr ? 0 : arena->landed;
     hopeless = landed < chunks ? no_more_chunks(*job, chunks) : std::nullopt;
     return landed >= chunks || hopeless.has_value();
@@ -196,8 +215,8 @@ void Core::cancel(const JobPtr& job) {
   (void)end(job, {});
 }
 
-Status Core::end(const JobPtr& job, std::span<const driver::StreamHandle> streams) {
-  std::shared_ptr<Device> device;
+Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams) {
+  std::vector<std::shared_ptr<Device>> devices;
   {
     const std::lock_guard lock(mutex_);
     if (job->error) return fail(*job->error);
@@ -206,18 +225,26 @@ Status Core::end(const JobPtr& job, std::span<const driver::StreamHandle> stream
     }
     job->state = State::ending;
     job->changed.notify_all();  // whoever waits for chunks of it
-    device = devices_[find_arena(job->arena)->device];
+    for (const engine::ArenaId id : job->arenas) devices.push_back(devices_[arena_at(id).device]);
   }
-  return device->complete(streams, [&](int64_t completed_ns) {
-    const std::lock_guard lock(mutex_);
-    finish(job, completed_ns);
-  });
+  Status first_failure;
+  for (size_t i = 0; i < devices.size(); ++i) {
+    const bool last = i + 1 == devices.size();
+    Status status = devices[i]->complete(
+        i < streams.size() ? std::span(streams[i]) : std::span<const driver::StreamHandle>(),
+        [&](int64_t completed_ns) {
+          if (!last) return;
+          const std::lock_guard lock(mutex_);
+          finish(job, completed_ns);
+        });
+    if (first_failure && !status) first_failure = std::move(status);
+  }
+  return first_failure;
 }
 
 void Core::finish(const JobPtr& job, int64_t ended_ns) {
   job->info.ended_ns = ended_ns;
-  const ArenaRecord& arena = *find_arena(job->arena);
-  count_restored(*job, devices_[arena.device]->engine());
+  count_restored(*job);
   // The time spent waiting for chunks is not execution. On a GPU work queued before such a wait may
   // have run during it; then this tells less than the whole, never more.
   job->execution_ns =
@@ -227,7 +254,7 @@ void Core::finish(const JobPtr& job, int64_t ended_ns) {
 
 void Core::settle(const JobPtr& job) {
   // Nothing more lands for a job that the arbiter gave up, or does not know of after a lost link.
-  if (find_arena(job->arena)->resident(0) || job->given_up || phase_ != Phase::connected) {
+  if (wholly_resident(*job) || job->given_up || phase_ != Phase::connected) {
     report_done(job);
     return;
   }
@@ -239,7 +266,7 @@ void Core::report_done(const JobPtr& job) {
   job->state = State::over;
   send(protocol::JobDone{job->id, job->execution_ns});
   jobs_.erase(job->id);
-  carry_out_held_back(job->arena);
+  for (const engine::ArenaId id : job->arenas) carry_out_held_back(id);
   changed_.notify_all();
 }
 

@@ -131,6 +131,14 @@ Error Core::gone_error(uint32_t device) const {
               "memory. Close them; their models can be registered on another device"};
 }
 
+std::optional<uint32_t> Core::gone_device(const TaskRecord& task) const {
+  for (const engine::ArenaId id : task.arenas) {
+    const auto arena = arenas_.find(id);
+    if (arena != arenas_.end() && gone(arena->second.device)) return arena->second.device;
+  }
+  return std::nullopt;
+}
+
 void Core::evict_all(uint32_t device) {
   for (const auto& [id, arena] : arenas_) {
     if (arena.device == device) devices_[device]->engine().evict(id, 0);
@@ -148,7 +156,7 @@ void Core::reopen(const protocol::Hello& hello) {
     if (find_arena(held.arena) == nullptr) send(protocol::CloseArena{held.arena});
   }
   for (const auto& [id, task] : tasks_) {
-    if (gone(task->device)) continue;
+    if (gone_device(*task)) continue;
     send_open_task(*task);
     if (!task->paused) continue;
     ++task->requests;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "csrc/base/unique_fd.h"
 #include "csrc/client/session.h"
@@ -21,6 +22,12 @@ struct ArenaSize {
   uint32_t mutable_chunks = 0;
   bool operator==(const ArenaSize&) const = default;
 };
+
+// Tasks and jobs use the memory of an arena on each of their devices.
+template <class Record>
+bool uses(const Record& record, engine::ArenaId arena) {
+  return std::find(record.arenas.begin(), record.arenas.end(), arena) != record.arenas.end();
+}
 
 // A grant that the engine works on.
 struct GrantInEngine {
@@ -66,12 +73,11 @@ struct ArenaRecord {
 
 struct TaskRecord {
   protocol::TaskId id = 0;
-  engine::ArenaId arena = 0;
-  uint32_t device = 0;
-  TaskOptions options;           // its timing: the last one that was not refused
-  Verdict verdict;               // the last one
-  uint32_t requests = 0;         // sent on this link; answered: verdict.requests_answered
-  std::optional<Error> refusal;  // the answer to the last request, if it was that
+  std::vector<engine::ArenaId> arenas;  // one on each of its devices
+  TaskOptions options;                  // its timing: the last one that was not refused
+  Verdict verdict;                      // the last one
+  uint32_t requests = 0;                // sent on this link; answered: verdict.requests_answered
+  std::optional<Error> refusal;         // the answer to the last request, if it was that
 
   struct Update {
     uint32_t request = 0;
@@ -96,7 +102,7 @@ struct JobRecord {
   };
   protocol::JobId id = 0;
   protocol::TaskId task = 0;
-  engine::ArenaId arena = 0;
+  std::vector<engine::ArenaId> arenas;  // of its task
   State state = State::waiting;
   bool granted = false;  // Run has come
   Start start = Start::whole;

@@ -72,6 +72,10 @@ class JobHandle final : public Job {
     if (!core_->in_child()) core_->cancel(job_);
   }
   Status end(std::span<const driver::StreamHandle> streams) override {
+    const std::vector on_first(1, std::vector(streams.begin(), streams.end()));
+    return end_on_all(on_first);
+  }
+  Status end_on_all(std::span<const std::vector<driver::StreamHandle>> streams) override {
     return guarded(core_, &Core::end, job_, streams);
   }
   JobInfo info() const override { return core_->in_child() ? JobInfo{} : core_->info(*job_); }

@@ -67,6 +67,9 @@ struct TaskOptions {
   bool resident = false;
   LatePolicy late = LatePolicy::drop;
   OnRefusal on_refusal = OnRefusal::refuse;
+  // A task that spans devices: its memory on others, one arena on each, all published. Its jobs get
+  // all of their devices at one instant, and start when all of their memory is there.
+  std::vector<engine::ArenaId> further_arenas = {};
 };
 
 // What must be there when a job starts.
@@ -84,7 +87,7 @@ struct JobInfo {
   int64_t ended_ns = 0;          // its device work had completed
   int64_t waited_ns = 0;         // from the request to started
   uint64_t restored_bytes = 0;   // for this job, since its request; so far, until it has ended
-  uint32_t first_chunks = 0;     // of its arena that were there when it started
+  uint32_t first_chunks = 0;     // of its arenas that were there when it started
   uint32_t arena_chunks = 0;     // of all that there are; both 0 before the start
   int64_t chunks_waited_ns = 0;  // since then, in wait_for_chunks
 };
@@ -115,6 +118,10 @@ class Job {
   // grant is returned then, also when waiting fails (`device_lost`); of an arena that is still
   // being restored, once that is done, which is not waited for.
   virtual Status end(std::span<const driver::StreamHandle> streams) = 0;
+
+  // The same for a task that spans devices: the streams of each arena's device, in the order of its
+  // arenas.
+  virtual Status end_on_all(std::span<const std::vector<driver::StreamHandle>> streams) = 0;
 
   virtual JobInfo info() const = 0;
 };

@@ -1,4 +1,5 @@
 // Tasks.
+#include <set>
 #include <utility>
 
 #include "csrc/client/core.h"
@@ -12,10 +13,19 @@ TaskRecord* Core::find_task(protocol::TaskId id) {
 
 Result<TaskPtr> Core::open_task(engine::ArenaId arena_id, TaskOptions options) {
   const std::lock_guard lock(mutex_);
-  RTSWAP_ASSIGN(const ArenaRecord* const arena, open_arena_of(arena_id));
-  if (!arena->published) {
-    return fail(ErrorCode::invalid_argument,
-                "arena " + arena->label + " must be published before a task uses it");
+  std::vector<engine::ArenaId> arenas{arena_id};
+  arenas.insert(arenas.end(), options.further_arenas.begin(), options.further_arenas.end());
+  std::set<uint32_t> devices;
+  for (const engine::ArenaId id : arenas) {
+    RTSWAP_ASSIGN(const ArenaRecord* const arena, open_arena_of(id));
+    if (!arena->published) {
+      return fail(ErrorCode::invalid_argument,
+                  "arena " + arena->label + " must be published before a task uses it");
+    }
+    if (devices.insert(arena->device).second) continue;
+    return fail(ErrorCode::invalid_argument, "task \"" + options.name + "\" has two arenas on " +
+                                                 descriptions_[arena->device].uuid +
+                                                 ": one on each of its devices is enough");
   }
   if (options.name.empty()) return fail(ErrorCode::invalid_argument, "a task needs a name");
   for (const auto& [id, task] : tasks_) {
@@ -25,8 +35,7 @@ Result<TaskPtr> Core::open_task(engine::ArenaId arena_id, TaskOptions options) {
   }
   auto task = std::make_shared<TaskRecord>();
   task->id = ++last_task_;
-  task->arena = arena_id;
-  task->device = arena->device;
+  task->arenas = std::move(arenas);
   task->options = std::move(options);
   task->verdict.task = task->id;
   task->verdict.timing = task->options.timing;
@@ -40,7 +49,8 @@ Result<TaskPtr> Core::open_task(engine::ArenaId arena_id, TaskOptions options) {
 void Core::send_open_task(TaskRecord& task) {
   protocol::OpenTask message;
   message.task = task.id;
-  message.arena = task.arena;
+  message.arena = task.arenas.front();
+  message.further_arenas = task.options.further_arenas;
   message.name = task.options.name;
   message.timing = task.options.timing;
   message.resident = task.options.resident;
@@ -57,7 +67,7 @@ Status Core::check_task(const TaskRecord& task) const {
   if (task.closed) {
     return fail(ErrorCode::closed, "task \"" + task.options.name + "\" was closed");
   }
-  if (gone(task.device)) return fail(gone_error(task.device));
+  if (const auto device = gone_device(task)) return fail(gone_error(*device));
   return {};
 }
 
@@ -138,11 +148,11 @@ Status Core::close_task(const TaskPtr& task) {
     return true;
   });
   // A grant that crosses this message is taken back by the arbiter itself.
-  if (!gone(task->device)) send(protocol::CloseTask{task->id});
+  if (!gone_device(*task)) send(protocol::CloseTask{task->id});
   tasks_.erase(task->id);
-  if (ArenaRecord* const arena = find_arena(task->arena);
-      arena != nullptr && arena->resize && arena->resize->task == task->id) {
-    arena->resize.reset();
+  for (const engine::ArenaId id : task->arenas) {
+    ArenaRecord* const arena = find_arena(id);
+    if (arena != nullptr && arena->resize && arena->resize->task == task->id) arena->resize.reset();
   }
   changed_.notify_all();
   return {};

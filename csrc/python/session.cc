@@ -78,16 +78,19 @@ py::dict snapshot(SessionObject& session, int64_t limit_ns) {
       ask_in_slices(limit_ns, [&](int64_t slice_ns) { return session->snapshot(slice_ns); }));
 }
 
-TaskObject open_task(SessionObject& session, engine::ArenaId arena, const std::string& name,
-                     int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns, const Layers& layers,
-                     bool resident, bool late_run, bool best_effort) {
+// `arenas`: one on each device of the task.
+TaskObject open_task(SessionObject& session, const std::vector<engine::ArenaId>& arenas,
+                     const std::string& name, int64_t period_ns, int64_t deadline_ns,
+                     int64_t wcet_ns, const Layers& layers, bool resident, bool late_run,
+                     bool best_effort) {
   client::TaskOptions options;
   options.name = name;
   options.timing = timing_of(period_ns, deadline_ns, wcet_ns, layers);
   options.resident = resident;
   options.late = late_run ? client::LatePolicy::run : client::LatePolicy::drop;
   options.on_refusal = best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
-  return TaskObject(take_unlocked([&] { return session->open_task(arena, options); }));
+  options.further_arenas.assign(arenas.begin() + 1, arenas.end());
+  return TaskObject(take_unlocked([&] { return session->open_task(arenas.front(), options); }));
 }
 
 }  // namespace
@@ -166,7 +169,7 @@ void bind_session(py::module_& module) {
             return to_python(take(self->arena_stats(arena)));
           },
           py::arg("arena"))
-      .def("open_task", &open_task, py::kw_only(), py::arg("arena"), py::arg("name"),
+      .def("open_task", &open_task, py::kw_only(), py::arg("arenas"), py::arg("name"),
            py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("layers"),
            py::arg("resident"), py::arg("late_run"), py::arg("best_effort"))
       .def("snapshot", &snapshot, py::arg("limit_ns"))

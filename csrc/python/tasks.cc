@@ -86,11 +86,13 @@ uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
   return landed;
 }
 
-void end_job(JobObject& job, const std::vector<uint64_t>& streams) {
-  std::vector<driver::StreamHandle> handles;
-  handles.reserve(streams.size());
-  for (const uint64_t stream : streams) handles.push_back(driver::StreamHandle{stream});
-  take_unlocked([&] { return job->end(handles); });
+// Streams by device, in the order of the task's arenas.
+void end_job(JobObject& job, const std::vector<std::vector<uint64_t>>& streams) {
+  std::vector<std::vector<driver::StreamHandle>> handles(streams.size());
+  for (size_t i = 0; i < streams.size(); ++i) {
+    for (const uint64_t stream : streams[i]) handles[i].push_back(driver::StreamHandle{stream});
+  }
+  take_unlocked([&] { return job->end_on_all(handles); });
 }
 
 }  // namespace
