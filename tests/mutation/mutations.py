@@ -167,14 +167,14 @@ MUTATIONS = (
     Mutation(
         "a job that may have begun keeps the device until it has ended",
         "csrc/arbiter/jobs.cc",
-        "if (!may_have_begun(job)) {",
+        "if (job.spans() || !may_have_begun(job)) {",
         "if (true) {",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
         "best effort starts only if its block is part of every promise",
         "csrc/arbiter/dispatch.cc",
-        "if (task.block_ns <= device.best_effort_block_ns) return true;",
+        "if (block_ns <= device.best_effort_block_ns) return true;",
         "return true;",
     ),
     # --- changes at run time ---------------------------------------------------------------------
@@ -211,6 +211,35 @@ MUTATIONS = (
         "csrc/arbiter/admission.cc",
         "job->eligible_ns = std::max(job->eligible_ns, earliest_ns);",
         "",
+        ("test_arbiter",),
+    ),
+    # --- tasks that span devices -----------------------------------------------------------------
+    Mutation(
+        "a job that spans devices starts only when all of them are free",
+        "csrc/arbiter/spanning.cc",
+        "if (device.holder != nullptr) turn = Turn::soon;",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "promised work goes before a job that spans devices on each of them",
+        "csrc/arbiter/spanning.cc",
+        "if (promised(before)) return turn = Turn::not_yet;",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "later best-effort work does not overtake a job that spans devices",
+        "csrc/arbiter/dispatch.cc",
+        "if (turn == Turn::soon) return false;",
+        "if (turn == Turn::soon) continue;",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "the hold of a job that spans devices is the longest of its parts",
+        "csrc/arbiter/spanning.cc",
+        "longest_ns = std::max(longest_ns, part->block_ns);",
+        "longest_ns = task.block_ns;",
         ("test_arbiter",),
     ),
 )
