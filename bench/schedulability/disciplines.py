@@ -1,9 +1,9 @@
 """May this set be promised its deadlines? Ways to share the device, each with a sound test. Pure.
 
-All run one job at a time, earliest deadline first, without preemption, so all are judged by the
-same test: non-preemptive EDF on *blocks*, the time for which one job keeps the device. They differ
-in the block. Every job pays one round trip to the arbiter, one with a swap pays a second; chunks
-cost the same to map and unmap everywhere.
+All but the last run one job at a time, earliest deadline first, without preemption, so they are
+judged by the same test: non-preemptive EDF on *blocks*, the time for which one job keeps the
+device. They differ in the block. Every job pays one round trip to the arbiter, one with a swap pays
+a second; chunks cost the same to map and unmap everywhere.
 
 unlimited
     All memory is there: execution. What no discipline can exceed.
@@ -19,15 +19,23 @@ RT-Swap's
     victims give to whole chunks. How the paper chooses volumes and tests sets is not public. Here
     rtswap's planner chooses them, told that all memory is written back; nothing is charged for
     prefetches in flight, as there are none.
-rtswap
-    Weights are dropped, not copied out: `rtswap plan`, with the constants of the arbiter. Others'
-    memory may be restored while a job runs, so executions are charged as beside copies.
+rtswap, restore then run
+    Weights are dropped, not copied out: `rtswap plan`, with the constants of the arbiter, for tasks
+    whose layers are not known. Others' memory may be restored while a job runs, so executions are
+    charged as beside copies.
+rtswap, run while restoring
+    The same for tasks whose layers are known: each runs once the one before has and its memory is
+    there. Layers are equal stretches of memory and execution: an assumption of the table.
+rtswap, staged tasks too
+    Some tasks are restored in the background, as far as their run does not hide it, before they
+    take the GPU. The planner chooses them; the arbiter does not run them so yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from bench.schedulability.drawing import DrawnTask, TaskSet
@@ -86,8 +94,17 @@ def rt_swap(case: Case) -> bool:
     return bool(_core.plan(_device(case) | {"prefetch_chunks": 0}, tasks)["admitted"])
 
 
-def direct_without_overlap(case: Case) -> bool:
-    return bool(_core.plan(_device(case), rtswap_tasks(case))["admitted"])
+def restore_then_run(case: Case) -> bool:
+    return bool(_core.plan(_device(case), rtswap_tasks(case, layers=False))["admitted"])
+
+
+def run_while_restoring(case: Case) -> bool:
+    return bool(_core.plan(_device(case), rtswap_tasks(case, layers=True))["admitted"])
+
+
+def staged_too(case: Case) -> bool:
+    tasks = rtswap_tasks(case, layers=True)
+    return bool(_core.plan(_device(case) | {"staging": True}, tasks)["admitted"])
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,9 @@ DISCIPLINES = {
     "unlimited": Discipline("unlimited memory", unlimited),
     "whole_models": Discipline("whole-model swapping", whole_models),
     "rt_swap": Discipline("RT-Swap's discipline", rt_swap),
-    "direct": Discipline("rtswap, restore then run", direct_without_overlap),
+    "direct": Discipline("rtswap, restore then run", restore_then_run),
+    "overlap": Discipline("rtswap, run while restoring", run_while_restoring),
+    "staged": Discipline("rtswap, staged tasks too (planned only)", staged_too),
 }
 
 
@@ -129,9 +148,23 @@ def planner_tasks(case: Case, *, beside_copies: bool) -> list[dict[str, Any]]:
     ]
 
 
-def rtswap_tasks(case: Case) -> list[dict[str, Any]]:
+def rtswap_tasks(case: Case, *, layers: bool) -> list[dict[str, Any]]:
     """A set that fits needs no copies."""
-    return planner_tasks(case, beside_copies=not case.all_fits)
+    tasks = planner_tasks(case, beside_copies=not case.all_fits)
+    if layers:
+        for values, task in zip(tasks, case.tasks, strict=True):
+            values["layers"] = layers_of(task, values["wcet_ns"])
+    return tasks
+
+
+def layers_of(task: DrawnTask, wcet_ns: int) -> list[tuple[int, int]]:
+    """(chunks, ns): equal stretches of memory and execution, `wcet_ns` together."""
+    count = task.model.stretches
+    ends_ns = [wcet_ns * layer // count for layer in range(count + 1)]
+    return [
+        (-(-task.model.weights_bytes * (layer + 1) // (count * CHUNK_BYTES)), end_ns - begin_ns)
+        for layer, (begin_ns, end_ns) in enumerate(pairwise(ends_ns))
+    ]
 
 
 def _device(case: Case) -> dict[str, Any]:

@@ -15,4 +15,5 @@ def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float]:
     scale = 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     reach = z / scale * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # The share lies inside; that rounding could put it outside matters to those who draw it.
+    return max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))

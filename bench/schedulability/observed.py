@@ -85,7 +85,10 @@ def _run(case: Case, discipline: str, seed: int, *, steady: bool) -> dict[str, A
     }
     return _core.simulate(
         config,
-        [_client(task, order, steady=steady) for order, task in enumerate(rtswap_tasks(case))],
+        [
+            _client(task, order, steady=steady)
+            for order, task in enumerate(rtswap_tasks(case, layers=True))
+        ],
     )
 
 

@@ -33,8 +33,8 @@ class Style:
 
 STYLES = {
     "unlimited": Style("#22262B", "", ":"),
-    "staged": Style("#0072B2", "o", "-"),
-    "overlap": Style("#56B4E9", "s", "-"),
+    "staged": Style("#56B4E9", "s", "-"),
+    "overlap": Style("#0072B2", "o", "-"),
     "direct": Style("#009E73", "^", "--"),
     "rt_swap": Style("#D55E00", "D", "-."),
     "whole_models": Style("#CC79A7", "v", ":"),
@@ -53,9 +53,7 @@ class Curve:
 
 def admitted_curves() -> list[Curve]:
     return [
-        Curve(DISCIPLINES[name].label, style, _admitted(name))
-        for name, style in STYLES.items()
-        if name in DISCIPLINES
+        Curve(DISCIPLINES[name].label, style, _admitted(name)) for name, style in STYLES.items()
     ]
 
 
@@ -71,7 +69,7 @@ def watched_curves(promised: str) -> list[Curve]:
     """What the test of discipline `promised` admits, beside what the simulation showed."""
     return [
         Curve("rtswap: no late job in simulation", STYLES["direct"], _on_time("edf")),
-        Curve("rtswap: admitted by the test", STYLES["staged"], _admitted(promised)),
+        Curve("rtswap: admitted by the test", STYLES["overlap"], _admitted(promised)),
         Curve(
             "whole models in order of request: no late job in simulation",
             STYLES["whole_models"],

@@ -24,11 +24,13 @@ def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def share_table(table: str, outcomes: Sequence[Outcome]) -> str:
+def share_table(
+    table: str, outcomes: Sequence[Outcome], demands: Sequence[float] = SHOWN_DEMANDS
+) -> str:
     """Shares of admitted sets at some demands, the load of each set drawn evenly."""
     rows = []
     for family in FAMILIES:
-        for demand in SHOWN_DEMANDS:
+        for demand in demands:
             outcome = _at(outcomes, table, family, demand)
             rows.append(
                 [family, f"{demand:g}"]
@@ -38,15 +40,15 @@ def share_table(table: str, outcomes: Sequence[Outcome]) -> str:
     return _markdown(heads, rows)
 
 
-def ratio_table(table: str, best: str, outcomes: Sequence[Outcome]) -> str:
-    """How `best` compares at the demand RT-Swap claims, with the goals where there are any."""
+def ratio_table(table: str, ours: str, outcomes: Sequence[Outcome]) -> str:
+    """How `ours` compares at the demand RT-Swap claims, with the goals where there are any."""
     goals = read_table(table).origin == "measured"
     rows = []
     for family in FAMILIES:
         admitted = _at(outcomes, table, family, CLAIMED_DEMAND).admitted
-        of_unlimited = _ratio(admitted[best], admitted["unlimited"])
-        times_rt_swap = _ratio(admitted[best], admitted["rt_swap"])
-        times_whole = _ratio(admitted[best], admitted["whole_models"])
+        of_unlimited = _ratio(admitted[ours], admitted["unlimited"])
+        times_rt_swap = _ratio(admitted[ours], admitted["rt_swap"])
+        times_whole = _ratio(admitted[ours], admitted["whole_models"])
         if goals:
             of_unlimited += f" (goal {GOALS_OF_UNLIMITED[family]:.2f})"
             times_whole += f" (goal {GOAL_TIMES_WHOLE_MODELS:g})"
@@ -69,11 +71,19 @@ def watched_sentence(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def full_report(best: str, outcomes: Sequence[Outcome]) -> str:
+def short_report(outcomes: Sequence[Outcome]) -> str:
+    """The measured table at the demand RT-Swap claims."""
+    return share_table(TABLES[0], outcomes, (CLAIMED_DEMAND,))
+
+
+def full_report(ours: Sequence[str], outcomes: Sequence[Outcome]) -> str:
+    """`ours`: the disciplines that are compared with the others."""
     parts = []
     for table in TABLES:
         parts += [f"**{read_table(table).name}**", share_table(table, outcomes)]
-        parts += [ratio_table(table, best, outcomes)]
+        for name in ours:
+            label = DISCIPLINES[name].label
+            parts += [f"*{label}*, at {CLAIMED_DEMAND} times:", ratio_table(table, name, outcomes)]
     return "\n\n".join([*parts, watched_sentence(outcomes)])
 
 

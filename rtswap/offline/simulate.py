@@ -121,6 +121,7 @@ def _client(spec: TaskSpec, device: Device, course: Course, index: int) -> dict[
         "jitter_ns": course.jitter_ns,
         "arena_chunks": spec.chunks(device.chunk_bytes),
         "mutable_chunks": spec.mutable_chunks(device.chunk_bytes),
+        "layers": spec.layers(device.chunk_bytes),
         "resident": spec.resident,
         "late_run": spec.late_run,
         "join_ns": index,  # in the order of the file

@@ -41,6 +41,10 @@ class TaskSpec:
     def mutable_chunks(self, chunk_bytes: int) -> int:
         return -(-self.mutable_bytes // chunk_bytes)
 
+    def layers(self, chunk_bytes: int) -> list[tuple[int, int]]:
+        """(chunks, ns): what stretches of a job need and cost; none: all memory to begin."""
+        return self.profile.layers(chunk_bytes) if self.profile else []
+
 
 def read_task_file(path: Path) -> list[TaskSpec]:
     """What can be planned. ``InvalidArgument`` names file and line."""
@@ -211,6 +215,7 @@ def planner_tasks(specs: list[TaskSpec], chunk_bytes: int) -> list[dict[str, Any
             "arena": arenas[spec.model],
             "arena_chunks": spec.chunks(chunk_bytes),
             "mutable_chunks": spec.mutable_chunks(chunk_bytes),
+            "layers": spec.layers(chunk_bytes),
             "resident": spec.resident,
             "late_run": spec.late_run,
         }

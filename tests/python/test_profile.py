@@ -14,6 +14,7 @@ from rtswap.cli import app
 from rtswap.errors import InvalidArgument
 from rtswap.offline.device import Device
 from rtswap.offline.plan import make_plan
+from rtswap.offline.simulate import Course, simulate
 from rtswap.offline.task_file import read_task_file
 from rtswap.profile.file import (
     Profile,
@@ -187,6 +188,27 @@ def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> Non
     tasks.write_text(lines.replace("profile.toml", "absent.toml"))
     with pytest.raises(InvalidArgument, match=r"absent\.toml cannot be read"):
         read_task_file(tasks)
+
+
+def test_stretches_shorten_the_blocks_of_a_plan(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks.toml"
+    tasks.write_text(
+        "".join(
+            f'[[task]]\nname = "{n}"\nperiod_ms = 400\nprofile = "profile.toml"\n' for n in "ab"
+        )
+    )
+    device = Device(2 * MIB, 30, 10**9)
+
+    def blocks_ns(stretches: tuple[Stretch, ...]) -> list[int]:
+        write(tmp_path, profile_text(replace(PROFILE, stretches=stretches)))
+        specs = read_task_file(tasks)
+        plan = make_plan(specs, device)
+        assert plan.admitted
+        assert simulate(specs, device, Course(horizon_ns=4 * 10**9)).kept
+        return [task.block_ns for task in plan.tasks]
+
+    whole, in_stretches = blocks_ns(()), blocks_ns(PROFILE.stretches)
+    assert all(short < long for short, long in zip(in_stretches, whole, strict=True))
 
 
 MODELS = """
