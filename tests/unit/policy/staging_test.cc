@@ -4,6 +4,7 @@
 #include <random>
 
 #include "csrc/policy/admission.h"
+#include "csrc/policy/charges.h"
 #include "csrc/policy/memory.h"
 #include "csrc/policy/plan.h"
 #include "tests/catch.h"
@@ -104,6 +105,22 @@ TEST_CASE("best effort beside staged tasks is charged to both tests") {
   const Decision without = decide(in);
   CHECK(without.best_effort_block_ns == 0);
   CHECK(without.promises[1].response_ns < decision.promises[1].response_ns);
+}
+
+TEST_CASE("a direct job that restores costs the stage more than its block") {
+  // 1 ms a round trip, 0.1 a chunk; three are in flight, so that a lead streams.
+  AdmissionInput in = input({task("direct", 1, 4, 100, 5), task("staged", 2, 4, 400, 5)}, 8);
+  in.link.chunk_cost_ns = kMs / 10;
+  in.link.overhead_ns = kMs;
+  const Staged staged{{2, 4}};
+  const auto demands = [&](const Prefixes& prefixes) {
+    return demands_of(in, charges_of(in, arenas_of(in), prefixes, prefixes, staged));
+  };
+  const YieldingSet restores = demands({});
+  REQUIRE(restores.direct.size() == 1);
+  CHECK(restores.direct[0].delay_ns == restores.direct[0].demand.block_ns + 2 * kMs + 3 * kMs / 10);
+  const YieldingSet stays = demands({{1, 4}});
+  CHECK(stays.direct[0].delay_ns == stays.direct[0].demand.block_ns);
 }
 
 AdmissionInput random_input(std::mt19937& random) {
