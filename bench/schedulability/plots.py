@@ -116,12 +116,19 @@ def _draw(
     for axis, family in zip(axes.flat, FAMILIES, strict=True):
         chosen = [outcome for outcome in outcomes if outcome.point.family == family]
         _draw_panel(axis, family, chosen, x_of, curves)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     figure.supxlabel(x_label, fontsize=10, color=INK)
     figure.supylabel("sets, % (bars: 95 % confidence)", fontsize=10, color=INK)
     handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=3, frameon=False, handlelength=3.2
+        handles,
+        labels,
+        title=title,
+        title_fontproperties={"size": 12, "weight": "bold"},
+        alignment="left",
+        loc="outside upper left",
+        ncols=3,
+        frameon=False,
+        handlelength=3.2,
     )
     figure.savefig(path, dpi=100, facecolor="white")
     pyplot.close(figure)
