@@ -262,8 +262,8 @@ class Arena:
     def _arriving_message(self) -> str:
         return (
             f"rtswap: this tensor belongs to {self.label}, and {ARRIVING} of its running job. "
-            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), "
-            "numpy(), a kernel of another library), or ran in another thread than the job. Call "
+            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), a "
+            "kernel of another library), or ran in another thread than the job. Call "
             "rtswap.current_job().wait_for_memory() in the job first."
         )
 

@@ -89,9 +89,9 @@ class RootHooks:
                 f"The model of task '{task.name}' was called outside a job (strict mode). Enter "
                 f"`with task.job():` first."
             )
-        implicit = task.job()
+        implicit = Job(task, 0, None, implicit=True)
         implicit.__enter__()
-        self._open_jobs().append(implicit)
+        self._open_jobs()[:] = [implicit]  # one before it was interrupted
 
     def _after(self, module: nn.Module) -> None:
         """May run without `_before`: torch calls it too when an earlier hook raised."""

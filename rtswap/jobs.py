@@ -77,11 +77,13 @@ class Job:
         timeout: float | None,
         *,
         exclusive: bool = False,
+        implicit: bool = False,
     ) -> None:
         self._task = task
         self._release_ns = release_ns
         self._limit_ns = limit_ns(timeout)
         self._exclusive = exclusive
+        self._implicit = implicit
         self._native: _core.Job | None = None
         self._entered = False
         self._started = False
@@ -164,7 +166,7 @@ class Job:
         """Waits until all memory of the model is there. Inside the job, from any thread.
 
         Needed only before something that reaches tensors past torch's operators: ``data_ptr()``,
-        ``numpy()``, kernels of other libraries, threads that the job starts.
+        kernels of other libraries, threads that the job starts.
         """
         if not self._started or self._native is None:
             raise InvalidArgument("Only a running job can wait for its memory: use it inside.")
@@ -268,7 +270,7 @@ class Job:
         if landed < total and arena.busy:  # by a job that the arbiter has given up
             landed = native.wait_for_chunks(total)
         if landed < total:
-            prefix = Prefix(native, arena, landed, total)
+            prefix = Prefix(native, arena, landed, total, self._interrupted)
             arena.open(landed)
             self._prefix = prefix
             prefix.enter()
@@ -289,6 +291,11 @@ class Job:
         streams = sorted({*self._streams, *_current_streams(self._task.device)})
         self._close_memory()
         return native, streams
+
+    def _interrupted(self) -> None:
+        """torch runs no hooks after Ctrl-C, so nobody else would end the job of a plain call."""
+        if self._implicit and self._native is not None:
+            self.__exit__(None, None, None)
 
     def _close_memory(self) -> None:
         if self._prefix is not None:

@@ -15,7 +15,7 @@ from rtswap.collect import Kind, kind_named
 from rtswap.errors import InvalidArgument, NotResident
 from rtswap.jobs import current_job
 from rtswap.residency import task_of
-from rtswap.tasks import Task, growing
+from rtswap.tasks import Task
 from rtswap.units import Size, parse_bytes, show_bytes
 
 log = logging.getLogger("rtswap")
@@ -147,8 +147,7 @@ def region(
         raise InvalidArgument(
             f"The memory of task '{owner.name}' cannot grow while one of its jobs is running."
         )
-    with growing(owner, timeout):
-        segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
+    segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
     made = Region(owner, segment, chosen)
     owner._arena.regions.append(made)
     state = runtime.require()

@@ -29,7 +29,7 @@ from rtswap.measure import cost_of
 from rtswap.profile.use import declared_cost
 from rtswap.residency import task_of
 from rtswap.safetensors import Weights
-from rtswap.tasks import Task, growing
+from rtswap.tasks import Task
 from rtswap.units import limit_ns
 from rtswap.weights import Source, match
 
@@ -175,8 +175,7 @@ def swappable(
         )
     arena = owner._arena
     tensors = plan(collected, arena.torch_device, arena.label)
-    with growing(owner, timeout):
-        arena.prepare(tensors, timeout)
+    arena.prepare(tensors, timeout)
     arena.adopt(tensors, collected)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +17,7 @@ from rtswap.arena import Arena
 from rtswap.clock import JobClock
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
-from rtswap.jobs import Job, quietly, release_instant
+from rtswap.jobs import Job, release_instant
 from rtswap.prefix import wait_for_all_arriving
 from rtswap.raw_access import make_graphs_wait
 from rtswap.report import Promise, TaskStats
@@ -334,22 +332,3 @@ class Task:
     def _prepare_to_begin_on_prefix(self, layers: Layers) -> None:
         if layers and self.device.type == "cuda":
             make_graphs_wait(wait_for_all_arriving)
-
-
-@contextmanager
-def growing(task: Task, timeout: float | None) -> Iterator[None]:
-    """Adds to the memory of a task and of those that share it. Their stretches were measured
-    without what is added, so from now on their jobs begin with all memory there."""
-    changed: list[tuple[Task, int, Layers]] = []
-    try:
-        for sharer in task._runtime.tasks_of(task._arena):
-            verdict = sharer._native_open().verdict()
-            if verdict["layers"]:
-                sharer._declare(verdict["wcet_ns"], [], timeout)
-                changed.append((sharer, verdict["wcet_ns"], verdict["layers"]))
-        yield
-    except BaseException:
-        for sharer, wcet_ns, layers in changed:
-            declare = partial(sharer._declare, wcet_ns, layers, timeout)
-            quietly(declare, f"the stretches of task '{sharer.name}'")
-        raise

@@ -39,7 +39,8 @@ void Core::on_lost(const Error& error) {
 }
 
 void Core::on(const protocol::Welcome& message) {
-  if (phase_ != Phase::connecting || welcome_) return;
+  // One that comes while the session is closed has nobody left who waits for it.
+  if (phase_ != Phase::connecting || welcome_ || closing_) return;
   if (message.protocol_version != protocol::kVersion) {
     end_for_good({ErrorCode::protocol_mismatch,
                   "the arbiter (" + message.arbiter_version + ") speaks version " +
@@ -90,6 +91,11 @@ void Core::settle_resize(ArenaRecord& arena, const Verdict& verdict) {
   if (verdict.request_refused) {
     arena.published = arena.resize->before;
     arena.resize_refused = verdict.reason;
+  } else {
+    // The arbiter has forgotten them as well: nobody knows when jobs use what is new.
+    for (const auto& [id, task] : tasks_) {
+      if (uses(*task, arena.id)) task->options.timing.layers.clear();
+    }
   }
   arena.resize.reset();
 }

@@ -144,7 +144,7 @@ struct CancelJob {
 // All device work of the job has completed.
 struct JobDone {
   JobId job = 0;
-  int64_t execution_ns = 0;  // from all memory resident and GPU granted to completion
+  int64_t execution_ns = 0;  // from its start to completion, less what it waited for chunks
 };
 
 // Chunks of a Grant have landed: the arena's first `landed_chunks` positions hold their bytes.

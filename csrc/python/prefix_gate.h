@@ -4,8 +4,8 @@
 // a function, a method; on the thread that entered the gate, and on those to which torch carries
 // the thread's state (autograd). Without an entered gate nothing is added to any operator.
 //
-// What does not pass torch's dispatcher (data_ptr(), numpy(), other threads) meets the closed
-// storage instead.
+// What does not pass torch's dispatcher here (data_ptr(), other threads) meets the closed storage
+// instead.
 //
 // LibTorch only.
 #pragma once

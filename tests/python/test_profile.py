@@ -224,6 +224,7 @@ def empty():
 """
 
 
+@pytest.mark.usefixtures("nothing_compiled")
 def test_a_model_is_measured_on_the_simulated_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,23 @@ TEST_CASE("after a lost link a job gets the chunks that were granted, and no oth
   CHECK(scene.script->count<protocol::JobDone>() == 0);
 }
 
+TEST_CASE("a task whose arena has grown is opened again without its layers") {
+  Scene scene;
+  const Timing timing{.wcet_ns = 5, .layers = {{1, 2}, {3, 3}}};
+  CHECK(scene.task->update(timing, 0).error().code == ErrorCode::timed_out);
+  CHECK(scene.script->take<protocol::UpdateTask>().timing.layers == timing.layers);
+  scene.answer(2, TaskState::best_effort);
+  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+  CHECK_FALSE(scene.session->publish_arena(scene.arena, 0));
+  const bool refused = GENERATE(true, false);
+  const Error too_large{ErrorCode::model_too_large, "too large"};
+  scene.answer(3, TaskState::best_effort, refused ? std::optional(too_large) : std::nullopt);
+  CHECK(scene.session->publish_arena(scene.arena, -1).has_value() == !refused);
+  scene.script->lose_link();
+  const auto reopened = scene.script->take<protocol::OpenTask>();
+  CHECK(reopened.timing.layers == (refused ? timing.layers : decltype(timing.layers)()));
+}
+
 TEST_CASE("whoever waits for chunks of a job that ends elsewhere is told so") {
   PrefixScene scene;
   const auto landed = scene.wait_while([&] {
