@@ -54,7 +54,7 @@ class Arena:
         self._contents: list[Contents] = []
         self._verify = verify
         self._warned = False
-        self._holders = 0
+        self._holders: set[object] = set()
         self._closed = False
         self._lock = threading.RLock()
 
@@ -106,7 +106,7 @@ class Arena:
 
     @property
     def busy(self) -> bool:
-        return self._holders > 0
+        return bool(self._holders)
 
     @property
     def _sets(self) -> list[_core.TensorSet]:
@@ -133,14 +133,14 @@ class Arena:
                 contents.look_again(self.label, self._contents)
         self._report_repairs()
 
-    def open(self, landed_chunks: int | None = None) -> None:
+    def open(self, holder: object, landed_chunks: int | None = None) -> None:
         """A grant begins: torch may touch the storages; with ``landed_chunks`` those that lie in
-        the first so many (REQUIRES then: not busy)."""
+        the first so many (REQUIRES then: not busy). Whatever comes of it, `close` ends it."""
         with self._lock:
             if self._closed:
                 raise Closed(f"{self.label} was closed. Register its model again.")
-            self._holders += 1
-            if self._holders > 1:
+            self._holders.add(holder)
+            if len(self._holders) > 1:
                 return
             for tensors in self._sets:
                 if landed_chunks is None:
@@ -162,21 +162,20 @@ class Arena:
         for tensors in self._sets:
             tensors.open_up_to(landed_chunks)
 
-    def close(self) -> None:
-        """A grant ends."""
+    def close(self, holder: object) -> None:
+        """A grant ends. Idempotent."""
         with self._lock:
-            if self._holders == 1 and not self._closed:
+            if self._holders == {holder} and not self._closed:
                 self._keep_written()
-            self._holders -= 1
-            if self._holders == 0 and not self._closed:
                 message = self._closed_message()
                 for tensors in self._sets:
                     tensors.close(message)
+            self._holders.discard(holder)
 
     def _keep_written(self) -> None:
         """Eviction would drop what the job wrote to read_only tensors."""
         try:
-            names = [name for tensors in self._sets for name in tensors.changed()]
+            names = [name for contents in self._contents for name in contents.changed()]
             if not names:
                 return
             if self.torch_device.type == "cuda":
@@ -248,9 +247,10 @@ class Arena:
 
         Storages without version counters (inference mode) are written in any case.
         """
-        for tensors in self._sets:
-            tensors.save_changed(True)
-            tensors.note_versions()
+        for contents in self._contents:
+            contents.changed()
+            contents.tensors.save_changed(True)
+            contents.tensors.note_versions()
 
     def copy_mutable(self) -> list[list[torch.Tensor]]:
         return [tensors.copy_mutable() for tensors in self._sets]

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torch.autograd.graph import increment_version
+
 from rtswap import _core
 from rtswap.collect import Collected, walk
 from rtswap.errors import EscapedTensor
@@ -27,6 +29,27 @@ class Contents:
 
     tensors: _core.TensorSet
     collected: Collected
+
+    def __post_init__(self) -> None:
+        # Of batch norm: torch's kernels write them and count only the batches.
+        self._statistics = {
+            name: [
+                tensor
+                for tensor in map(holder.get, ("running_mean", "running_var"))
+                if tensor is not None
+            ]
+            for name, holder, key, _ in self.collected.watches
+            if key == "num_batches_tracked"
+        }
+
+    def changed(self) -> list[str]:
+        """Names of read_only tensors that were counted as written since the grant began."""
+        names = self.tensors.changed()
+        uncounted = [tensor for name in names for tensor in self._statistics.get(name, ())]
+        if uncounted:
+            increment_version(uncounted)
+            names = self.tensors.changed()
+        return names
 
     def watch(self) -> None:
         found = self.collected

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from rtswap import calls
 from rtswap.copies import TOKEN, copy_without_hooks
 from rtswap.errors import NestedJob, NotRegistered, NotResident
 from rtswap.jobs import Job, current_job
@@ -89,15 +90,24 @@ class RootHooks:
                 f"The model of task '{task.name}' was called outside a job (strict mode). Enter "
                 f"`with task.job():` first."
             )
+        jobs = self._open_jobs()
+        jobs.clear()  # of calls that were interrupted: this thread is in no job
         implicit = Job(task, 0, None, implicit=True)
-        implicit.__enter__()
-        self._open_jobs()[:] = [implicit]  # one before it was interrupted
+        calls.begin(implicit)
+        try:
+            implicit.__enter__()
+        finally:
+            if not implicit._started:
+                calls.end(implicit)
+        jobs.append(implicit)
 
     def _after(self, module: nn.Module) -> None:
         """May run without `_before`: torch calls it too when an earlier hook raised."""
         jobs = self._open_jobs()
         if module is self._module() and jobs and jobs[-1] is current_job():
-            jobs.pop().__exit__(None, None, None)
+            implicit = jobs.pop()
+            implicit.__exit__(None, None, None)
+            calls.end(implicit)
 
     def _open_jobs(self) -> list[Job]:
         jobs: list[Job] | None = getattr(self._local, "jobs", None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtswap import _core
+from rtswap import _core, calls
 from rtswap.errors import Closed, Error, InvalidArgument, JobDropped, NestedJob, Timeout
 from rtswap.prefix import Prefix
 from rtswap.raw_access import operators_may_be_bypassed
@@ -38,7 +38,9 @@ def current_job() -> Job | None:
     """The job this thread (or asyncio task) is inside of."""
     job = _current.get()
     # An asyncio task that was made inside a job keeps its context longer than the job lasts.
-    return job if job is not None and job._native is not None else None
+    if job is None or job._native is None or calls.end_abandoned(job):
+        return None
+    return job
 
 
 def release_instant(stamp_ns: int | None) -> int:
@@ -196,8 +198,12 @@ class Job:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        native, streams = self._close()
-        self._end(native, streams)
+        try:
+            self._leave()
+        except KeyboardInterrupt:  # half left, it would keep the device from everybody
+            if self._native is not None:
+                self._leave()
+            raise
 
     # --- async with -------------------------------------------------------------------------------
 
@@ -217,11 +223,11 @@ class Job:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        native, streams = self._close()
         try:
+            self._close()
             await _device_idle(self._task.device)
         finally:
-            self._end(native, streams)
+            self._leave()
 
     async def _ready(self, native: _core.Job) -> None:
         """Waits on the job's descriptor: no thread, and the event loop goes on."""
@@ -241,6 +247,11 @@ class Job:
                 loop.remove_reader(descriptor)
 
     # --- steps ------------------------------------------------------------------------------------
+
+    def _abandon(self) -> None:
+        """Its body is over and nobody will leave it. Threads: any."""
+        if self._started and self._native is not None:
+            self.__exit__(None, None, None)
 
     def _request(self, *, whole: bool) -> _core.Job:
         outer = current_job()
@@ -271,26 +282,37 @@ class Job:
             landed = native.wait_for_chunks(total)
         if landed < total:
             prefix = Prefix(native, arena, landed, total, self._interrupted)
-            arena.open(landed)
             self._prefix = prefix
+            arena.open(self, landed)
             prefix.enter()
         else:
-            arena.open()
-        self._started = True
-        self._task._running(1)
+            arena.open(self)
+        self._task._running.add(self)
         self._previous = _current.get()
-        _current.set(self)
         self._streams = _current_streams(self._task.device)
+        _current.set(self)
+        self._started = True
 
-    def _close(self) -> tuple[_core.Job, list[int]]:
-        """The body is over: nothing new may be queued on the model's memory."""
+    # Leaving may be interrupted anywhere: each step can be taken again.
+
+    def _leave(self) -> None:
         native = self._native
-        if native is None or not self._started:
+        try:
+            self._close()
+        except Exception:
+            if native is not None and self._started:
+                self._end(native)
+            raise
+        assert native is not None
+        self._end(native)
+
+    def _close(self) -> None:
+        """The body is over: nothing new may be queued on the model's memory."""
+        if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        streams = sorted({*self._streams, *_current_streams(self._task.device)})
+        self._streams = sorted({*self._streams, *_current_streams(self._task.device)})
         self._close_memory()
-        return native, streams
 
     def _interrupted(self) -> None:
         """torch runs no hooks after Ctrl-C, so nobody else would end the job of a plain call."""
@@ -300,27 +322,32 @@ class Job:
     def _close_memory(self) -> None:
         if self._prefix is not None:
             self._prefix.leave()
-        self._task._arena.close()
+        self._task._arena.close(self)
 
-    def _end(self, native: _core.Job, streams: list[int]) -> None:
+    def _end(self, native: _core.Job) -> None:
         try:
-            native.end([streams])
+            if not native.info()["ended_ns"]:
+                native.end([self._streams])
             self._task._arena.settle_regions()
-        finally:
-            self._info = native.info()
-            self._native = None
-            self._task._running(-1)
-            self._task._ended(self)
+        except Exception:
+            self._finish(native)
+            raise
+        self._finish(native)
+
+    def _finish(self, native: _core.Job) -> None:
+        self._info = native.info()
+        self._task._running.discard(self)
+        self._native = None
+        self._task._ended(self)
 
     def _give_up(self, native: _core.Job, error: BaseException) -> None:
-        if self._started:
-            _current.set(self._previous)
-            self._close_memory()
-            self._task._running(-1)
-            self._started = False
+        _current.set(self._previous)
+        self._close_memory()
         native.cancel()
         self._info = native.info()
         self._native = None
+        self._started = False
+        self._task._running.discard(self)
         self._task._not_started(self, dropped=isinstance(error, JobDropped))
 
     def _timed_out(self) -> Timeout:

@@ -54,7 +54,7 @@ class Task:
         self._hooks: list[RootHooks] = []
         self._measured_ns = 0
         self._end = "was closed. Register its model again to run it in jobs."
-        self._jobs_running = 0
+        self._running: set[Job] = set()
         self._lock = threading.Lock()
         self._counts = dict.fromkeys(
             ("released", "met", "missed", "dropped", "skipped", "failed"), 0
@@ -214,7 +214,7 @@ class Task:
         native = self._native
         if native is None:
             return
-        if self._jobs_running:
+        if self._running:
             raise InvalidArgument(
                 f"Task '{self._name}' was closed while one of its jobs is running. End that first."
             )
@@ -289,10 +289,6 @@ class Task:
     def _skipped(self, releases: int) -> None:
         with self._lock:
             self._counts["skipped"] += releases
-
-    def _running(self, change: int) -> None:
-        with self._lock:
-            self._jobs_running += change
 
     def _ended(self, job: Job) -> None:
         if job._exclusive:

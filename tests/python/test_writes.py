@@ -47,6 +47,41 @@ def through_numpy(model: nn.Module) -> None:
     model[0].weight.detach().numpy()[:] += 1
 
 
+def through_dlpack(model: nn.Module) -> None:
+    torch.from_dlpack(model[0].weight.detach()).add_(1)
+
+
+def through_from_numpy(model: nn.Module) -> None:
+    torch.from_numpy(model[0].weight.detach().numpy()).mul_(2)
+
+
+def as_output(model: nn.Module) -> None:
+    with torch.no_grad():
+        torch.add(model[0].weight, 1, out=model[0].weight)
+
+
+def at_indices(model: nn.Module) -> None:
+    with torch.no_grad():
+        model[0].weight[torch.tensor([1, 5])] = 7
+        nn.init.ones_(model[2].bias)
+
+
+def foreach(model: nn.Module) -> None:
+    with torch.no_grad():
+        torch._foreach_mul_(list(model.parameters()), 2.0)
+
+
+def average(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.lerp_(torch.ones_like(parameter), 0.1)
+
+
+def in_inference_mode(model: nn.Module) -> None:
+    with torch.inference_mode():
+        model[0].weight.add_(1)
+
+
 def by_batch_norm(model: nn.Module) -> None:
     model(batch())
 
@@ -65,12 +100,22 @@ COUNTED = {
     "in place": in_place,
     "view": through_a_view,
     "load_state_dict": load,
-    "foreach": step(torch.optim.SGD, foreach=True),
+    "out": as_output,
+    "indices": at_indices,
+    "foreach": foreach,
+    "moving average": average,
+    "inference mode": in_inference_mode,
+    "SGD": step(torch.optim.SGD, foreach=False),
+    "foreach SGD": step(torch.optim.SGD, foreach=True),
+    "foreach AdamW": step(torch.optim.AdamW, foreach=True),
 }
 UNCOUNTED = {
     "data": through_data,
     "numpy": through_numpy,
-    "fused": step(torch.optim.Adam, fused=True),
+    "from_numpy": through_from_numpy,
+    "DLPack": through_dlpack,
+    "fused SGD": step(torch.optim.SGD, fused=True),
+    "fused Adam": step(torch.optim.Adam, fused=True),
 }
 ALL = {**COUNTED, **UNCOUNTED}
 
@@ -137,6 +182,13 @@ def test_verify_notices_every_write_to_read_only_memory(write, caplog):
     (warning,) = warnings(caplog)
     assert "task 'written'" in warning
     assert "mutable" in warning
+
+
+@pytest.mark.usefixtures("unverified")
+def test_statistics_that_were_declared_read_only_are_kept_when_they_are_trained(caplog):
+    assert survives(by_batch_norm, "read_only").repaired_writes > 0
+    (warning,) = warnings(caplog)
+    assert "'1.running_mean'" in warning
 
 
 @pytest.mark.usefixtures("unverified")

@@ -25,6 +25,10 @@ class Daemon(daemon.Daemon):
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._folder.cleanup()
