@@ -10,6 +10,7 @@ a job is open, and whoever asks for the current job looks at once.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from types import CodeType, FrameType
@@ -50,6 +51,7 @@ class _Call:
 
 _open: dict[Job, _Call] = {}
 _wake = threading.Event()
+_ending = threading.RLock()
 _watcher: threading.Thread | None = None
 
 
@@ -70,15 +72,18 @@ def end(job: Job) -> None:
 
 
 def end_abandoned(job: Job) -> bool:
-    """Whether its call is over without having ended it. It is ended, then. Threads: any."""
-    call = _open.get(job)
-    if call is None or call.running():
+    """Whether its call is over without having ended it. It has ended, then. Threads: any."""
+    if job not in _open:
         return False
-    if _open.pop(job, None) is not None:
+    with _ending:  # whoever comes second waits until it has ended
+        call = _open.get(job)
+        if call is None or call.running():
+            return call is None
         try:
             job._abandon()
         except Exception as error:  # in a thread, or in somebody else's question
             log.error("%r was interrupted and could not be ended: %s", job, error)
+        _open.pop(job, None)
     return True
 
 
@@ -90,3 +95,13 @@ def _watch() -> None:
             end_abandoned(job)
         if _open:
             _wake.set()
+
+
+def _after_fork() -> None:
+    """The child has neither the calls nor the threads of its parent."""
+    global _ending
+    _open.clear()
+    _ending = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -38,7 +38,7 @@ def current_job() -> Job | None:
     """The job this thread (or asyncio task) is inside of."""
     job = _current.get()
     # An asyncio task that was made inside a job keeps its context longer than the job lasts.
-    if job is None or job._native is None or calls.end_abandoned(job):
+    if job is None or calls.end_abandoned(job) or job._native is None:
         return None
     return job
 
