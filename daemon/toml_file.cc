@@ -13,10 +13,10 @@ std::string at(const std::string& path, const toml::source_region& source) {
 }
 
 bool plain_text(const toml::node& node, std::string& text) {
-  if (const auto* value = node.as_string()) {
-    text = value->get();
-  } else if (const auto* value = node.as_integer()) {
-    text = std::to_string(value->get());
+  if (const auto* string = node.as_string()) {
+    text = string->get();
+  } else if (const auto* integer = node.as_integer()) {
+    text = std::to_string(integer->get());
   } else {
     return false;
   }
