@@ -92,7 +92,7 @@ class RootHooks:
             )
         jobs = self._open_jobs()
         jobs.clear()  # of calls that were interrupted: this thread is in no job
-        implicit = Job(task, 0, None, implicit=True)
+        implicit = Job(task, 0, None)
         calls.begin(implicit)
         try:
             implicit.__enter__()

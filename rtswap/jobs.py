@@ -79,13 +79,11 @@ class Job:
         timeout: float | None,
         *,
         exclusive: bool = False,
-        implicit: bool = False,
     ) -> None:
         self._task = task
         self._release_ns = release_ns
         self._limit_ns = limit_ns(timeout)
         self._exclusive = exclusive
-        self._implicit = implicit
         self._native: _core.Job | None = None
         self._entered = False
         self._started = False
@@ -281,7 +279,7 @@ class Job:
         if landed < total and arena.busy:  # by a job that the arbiter has given up
             landed = native.wait_for_chunks(total)
         if landed < total:
-            prefix = Prefix(native, arena, landed, total, self._interrupted)
+            prefix = Prefix(native, arena, landed, total)
             self._prefix = prefix
             arena.open(self, landed)
             prefix.enter()
@@ -313,11 +311,6 @@ class Job:
         _current.set(self._previous)
         self._streams = sorted({*self._streams, *_current_streams(self._task.device)})
         self._close_memory()
-
-    def _interrupted(self) -> None:
-        """torch runs no hooks after Ctrl-C, so nobody else would end the job of a plain call."""
-        if self._implicit and self._native is not None:
-            self.__exit__(None, None, None)
 
     def _close_memory(self) -> None:
         if self._prefix is not None:

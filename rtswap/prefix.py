@@ -8,7 +8,6 @@ it is called.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rtswap import _core
@@ -23,22 +22,13 @@ _arriving: set[Prefix] = set()
 class Prefix:
     """What has arrived of one job's memory. Threads: any, with the GIL."""
 
-    def __init__(
-        self,
-        native: _core.Job,
-        arena: Arena,
-        landed: int,
-        total: int,
-        interrupted: Callable[[], None],
-    ) -> None:
-        """``interrupted`` is called when Ctrl-C or the like ends the wait of an operator."""
+    def __init__(self, native: _core.Job, arena: Arena, landed: int, total: int) -> None:
         self._native = native
         self._arena = arena
         self._total = total
         self._over = False
         self._lock = threading.Lock()
-        self._interrupted = interrupted
-        self._gate = arena.gate(landed, self._wait_in_operator)
+        self._gate = arena.gate(landed, self.wait_for)
 
     def enter(self) -> None:
         """From now on operators of the calling thread wait for the memory they use."""
@@ -57,15 +47,6 @@ class Prefix:
         if landed >= self._total:
             self.leave()
         return landed
-
-    def _wait_in_operator(self, chunks: int) -> int:
-        try:
-            return self.wait_for(chunks)
-        except Exception:
-            raise
-        except BaseException:
-            self._interrupted()
-            raise
 
     def wait_for_all(self) -> None:
         self.wait_for(self._total)
