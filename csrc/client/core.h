@@ -116,8 +116,6 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void match_devices(const protocol::Welcome& message);
   void settle_resize(ArenaRecord& arena, const Verdict& verdict);
   void forget_landed(ArenaRecord& arena);
-  void hold_back(const JobRecord& job);
-  void carry_out_held_back(engine::ArenaId arena);
 
   // A device in use that the arbiter has not got any more since it was started again: what this
   // process had there has ended, for good, and the arbiter knows nothing of it.

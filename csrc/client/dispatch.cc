@@ -30,9 +30,8 @@ void Core::on_lost(const Error& error) {
                  "; memory and data of this process are kept, running jobs go on, and "
                  "the session resumes by itself when the arbiter is back"};
   if (was_connected) fail_waiting_jobs(reason_);
-  // What the arbiter did not take in yet is part of the next Hello, and what it asked for is void.
+  // What the arbiter did not take in yet is part of the next Hello.
   for (auto& [id, arena] : arenas_) {
-    arena.held_back.clear();
     if (std::exchange(arena.resize, std::nullopt)) arena.resize_refused = reason_;
   }
   changed_.notify_all();
@@ -103,10 +102,6 @@ void Core::settle_resize(ArenaRecord& arena, const Verdict& verdict) {
 void Core::on(const protocol::Grant& message) {
   ArenaRecord* const arena = find_arena(message.arena);
   if (arena == nullptr || arena->closing) return;  // goes back with the arena
-  if (arena->holds_back) {
-    arena->held_back.emplace_back(message);
-    return;
-  }
   if (message.first_position != arena->next_position) {
     // It was sent before the arbiter knew that a restore had failed, and has no ground to stand on.
     answer(protocol::RestoreFailed{
@@ -122,10 +117,6 @@ void Core::on(const protocol::Grant& message) {
 void Core::on(const protocol::Revoke& message) {
   ArenaRecord* const arena = find_arena(message.arena);
   if (arena == nullptr || arena->closing) return;
-  if (arena->holds_back) {
-    arena->held_back.emplace_back(message);
-    return;
-  }
   arena->next_position = std::min(arena->next_position, message.keep_chunks);
   ++arena->revokes_given;
   devices_[arena->device]->engine().evict(arena->id, message.keep_chunks);
@@ -153,9 +144,8 @@ void Core::on(const protocol::Dropped& message) {
   switch (job->state) {
     case JobRecord::State::started:
     case JobRecord::State::ending:
-      // Its owner uses the memory: it goes on with what has landed, and the arbiter forgives it.
+      // Its owner uses what has landed; the arbiter leaves it that, and the device, until JobDone.
       job->given_up = message.reason;
-      hold_back(*job);
       wake_running_jobs();
       return;
     case JobRecord::State::settling:
@@ -169,21 +159,6 @@ void Core::on(const protocol::Dropped& message) {
       // It might have begun: the arbiter keeps the device for it until it hears.
       if (job->granted) answer(protocol::JobDone{message.job, 0});
       changed_.notify_all();
-  }
-}
-
-// To the arbiter the memory is free to be taken; to the job's owner it is in use until the end.
-void Core::hold_back(const JobRecord& job) {
-  for (const engine::ArenaId id : job.arenas) {
-    if (ArenaRecord* const arena = find_arena(id)) arena->holds_back = true;
-  }
-}
-
-void Core::carry_out_held_back(engine::ArenaId id) {
-  ArenaRecord* const arena = find_arena(id);
-  if (arena == nullptr || !std::exchange(arena->holds_back, false)) return;
-  for (auto& message : std::exchange(arena->held_back, {})) {
-    std::visit([this](const auto& typed) { on(typed); }, message);
   }
 }
 

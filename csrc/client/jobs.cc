@@ -266,7 +266,6 @@ void Core::report_done(const JobPtr& job) {
   job->state = State::over;
   send(protocol::JobDone{job->id, job->execution_ns});
   jobs_.erase(job->id);
-  for (const engine::ArenaId id : job->arenas) carry_out_held_back(id);
   changed_.notify_all();
 }
 

@@ -8,7 +8,6 @@
 #include <deque>
 #include <optional>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "csrc/base/unique_fd.h"
@@ -58,11 +57,6 @@ struct ArenaRecord {
   uint32_t revokes_given = 0;
   uint32_t revokes_answered = 0;
   bool closing = false;  // commands for it are void
-
-  // Commands that came while a job used the arena that the arbiter had given up: carried out when
-  // it has ended.
-  std::deque<std::variant<protocol::Grant, protocol::Revoke>> held_back;
-  bool holds_back = false;
 
   // Its first `chunks` are there and stay; more than it has, or 0: all of them.
   bool resident(uint32_t chunks) const {
