@@ -31,7 +31,8 @@ struct SimTask {
   int64_t leave_ns = 0;  // the task is closed once no job of it is left, the process ends; 0: never
   uint32_t arena_chunks = 0;
   uint32_t mutable_chunks = 0;  // at the tail
-  // Each shorter than declared by as much as the whole. Empty: all memory is needed from the start.
+  // Executed in proportion, as the whole is shorter than declared. Empty: all memory is needed from
+  // the start.
   std::vector<protocol::LayerNeed> layers;
   bool resident = false;
   bool late_run = false;
