@@ -162,7 +162,7 @@ MUTATIONS = (
         "csrc/arbiter/memory.cc",
         "if (device.holder != nullptr && !device.holder->complete) return;",
         "if (device.holder != nullptr && !device.holder->begun) return;",
-        ("test_arbiter", "test_system"),
+        ("test_arbiter",),
     ),
     Mutation(
         "a job that may have begun keeps the device until it has ended",

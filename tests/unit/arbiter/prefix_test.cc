@@ -25,6 +25,7 @@ size_t granted(const Harness& h, SessionId session) {
 Config hangs_after_200_ms() {
   Config config = one_device(8);
   config.hang_timeout_ns = 200 * kMs;
+  config.devices[0].description.chunk_bytes = 2 << 20;  // a quantum of prefetch is more than all
   return config;
 }
 
