@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rtswap import _core, closed_storage, weights
+from rtswap import _core, closed_storage, streams, weights
 from rtswap.collect import Collected, Kind, is_wrapper
 from rtswap.contents import Contents, shown
 from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
-from rtswap.jobs import quietly
+from rtswap.jobs import note_stream, quietly
 from rtswap.units import limit_ns
 from rtswap.weights import Source
 
@@ -44,6 +44,8 @@ class Arena:
     ) -> None:
         if torch_device.type == "cpu":
             closed_storage.make_questions_safe()
+        else:
+            streams.note_when_current(note_stream)
         self.session = session
         self.torch_device = torch_device
         self.label = label

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtswap import _core, calls
+from rtswap import _core, calls, streams
 from rtswap.errors import Closed, Error, InvalidArgument, JobDropped, NestedJob, Timeout
 from rtswap.prefix import Prefix
 from rtswap.raw_access import operators_may_be_bypassed
@@ -41,6 +41,13 @@ def current_job() -> Job | None:
     if job is None or calls.end_abandoned(job) or job._native is None:
         return None
     return job
+
+
+def note_stream(stream: torch.cuda.Stream) -> None:
+    """The job of this thread, if there is one, may queue work there from now on."""
+    job = current_job()
+    if job is not None and stream.device == job.task.device:
+        job._streams.add(stream)
 
 
 def release_instant(stamp_ns: int | None) -> int:
@@ -89,7 +96,7 @@ class Job:
         self._started = False
         self._prefix: Prefix | None = None
         self._previous: Job | None = None
-        self._streams: list[int] = []
+        self._streams: set[torch.cuda.Stream] = set()
         self._info: dict[str, Any] = {}
 
     # --- what it tells: InvalidArgument before it is known ----------------------------------------
@@ -223,7 +230,7 @@ class Job:
     ) -> None:
         try:
             self._close()
-            await _device_idle(self._task.device)
+            await streams.idle(self._streams)
         finally:
             self._leave()
 
@@ -287,7 +294,7 @@ class Job:
             arena.open(self)
         self._task._running.add(self)
         self._previous = _current.get()
-        self._streams = _current_streams(self._task.device)
+        self._streams = streams.current(self._task.device)
         _current.set(self)
         self._started = True
 
@@ -309,7 +316,7 @@ class Job:
         if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        self._streams = sorted({*self._streams, *_current_streams(self._task.device)})
+        self._streams |= streams.current(self._task.device)
         self._close_memory()
 
     def _close_memory(self) -> None:
@@ -320,7 +327,7 @@ class Job:
     def _end(self, native: _core.Job) -> None:
         try:
             if not native.info()["ended_ns"]:
-                native.end([self._streams])
+                native.end([streams.handles(self._streams)])
             self._task._arena.settle_regions()
         except Exception:
             self._finish(native)
@@ -365,23 +372,6 @@ class Job:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _current_streams(device: torch.device) -> list[int]:
-    """Where this thread queues work now; the simulated device computes in the calling thread."""
-    if device.type != "cuda":
-        return []
-    return [int(torch.cuda.current_stream(device).cuda_stream)]
-
-
-async def _device_idle(device: torch.device) -> None:
-    """Polls, so that ending a job does not block the event loop while the device computes."""
-    if device.type != "cuda":
-        return
-    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    event.record(torch.cuda.current_stream(device))
-    while not event.query():  # type: ignore[no-untyped-call]
-        await asyncio.sleep(0.0005)
 
 
 def quietly(step: Callable[[], object], what: str) -> None:

@@ -1,0 +1,58 @@
+"""The streams that a job queues work on: its end waits for all of them.
+
+Memory that is taken away is ordered with no stream, so a job has ended when its work has. The
+streams that are current when a job begins and ends can be asked for. What it makes current in
+between, with ``torch.cuda.stream()``, ``torch.cuda.set_stream()`` or ``with stream:``, is noted
+where it does so. Streams of other threads and libraries have to be joined by the job's body, as
+torch asks for anyway before their results are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+
+def current(device: torch.device) -> set[torch.cuda.Stream]:
+    """Where this thread queues work now; the simulated device computes in the calling thread."""
+    return {torch.cuda.current_stream(device)} if device.type == "cuda" else set()
+
+
+def handles(streams: Iterable[torch.cuda.Stream]) -> list[int]:
+    """As the driver knows them."""
+    return sorted({int(stream.cuda_stream) for stream in streams})
+
+
+def note_when_current(note: Callable[[torch.cuda.Stream], None]) -> None:
+    """From now on ``note(stream)`` is called when a thread makes a stream of torch current, in that
+    thread; once for the process. Not for an ``ExternalStream``, whose owner may destroy it."""
+    cuda: Any = torch.cuda
+    set_stream, enter = cuda.set_stream, cuda.Stream.__enter__
+    if getattr(set_stream, "_rtswap_notes", False):
+        return
+
+    def look(stream: Any) -> None:
+        if stream is not None and not isinstance(stream, cuda.ExternalStream):
+            note(stream)
+
+    def set_noted_stream(stream: Any) -> None:
+        look(stream)
+        set_stream(stream)
+
+    def enter_noted(stream: Any) -> Any:
+        look(stream)
+        return enter(stream)
+
+    set_noted_stream._rtswap_notes = True  # type: ignore[attr-defined]
+    cuda.set_stream = set_noted_stream
+    cuda.Stream.__enter__ = enter_noted
+
+
+async def idle(streams: Iterable[torch.cuda.Stream]) -> None:
+    """Until all work queued on them has completed. Polls: the event loop goes on."""
+    events = [stream.record_event() for stream in streams]
+    while not all(event.query() for event in events):
+        await asyncio.sleep(0.0005)
