@@ -91,10 +91,15 @@ def _watch() -> None:
     while _wake.wait():
         threading.Event().wait(_LOOK_S)
         _wake.clear()
-        for job in list(_open):
-            end_abandoned(job)
+        _end_all_abandoned()
         if _open:
             _wake.set()
+
+
+def _end_all_abandoned() -> None:
+    """Apart from the loop, whose frame would keep the last job, and its task, until the next."""
+    for job in list(_open):
+        end_abandoned(job)
 
 
 def _after_fork() -> None:
