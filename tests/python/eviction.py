@@ -9,6 +9,11 @@ from torch.utils import _pytree as pytree
 import rtswap
 
 
+def place() -> torch.device:
+    """Where models of the enabled arbiter compute."""
+    return torch.device(rtswap.info().device)
+
+
 class Rival:
     """A task that needs the whole device, so that all others must leave."""
 

@@ -3,6 +3,7 @@ exact over many evictions."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -161,7 +162,11 @@ def with_cache(model: nn.Module) -> list[Tensor]:
     """The first pass fills a key-value cache, the second one reads it."""
     first = model(tokens(), use_cache=True)
     token = first.logits[:, -1:].argmax(-1)
-    second = model(token, cache=first.past_key_values, use_cache=True)
+    cache = first.past_key_values
+    known = inspect.signature(model.forward).parameters
+    name = "cache" if "cache" in known else "past_key_values"  # the older name
+    second = model(token, **{name: cache}, use_cache=True)
+    assert cache.get_seq_length() == tokens().shape[1] + 1
     return [first.logits, second.logits]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from eviction import Rival, same
+from eviction import Rival, place, same
 from models import cnn, same_state, transformer, twin
 from test_process import finish, start
 from torch import nn
@@ -26,9 +26,9 @@ def test_autocast_inside_jobs_is_exact(dtype, cached):
     rival = Rival()
     for _ in range(3):
         rival.evict(task)
-        with task.job(), torch.autocast("cpu", dtype, cache_enabled=cached):
+        with task.job(), torch.autocast(place().type, dtype, cache_enabled=cached):
             y = model(x)
-        with torch.autocast("cpu", dtype, cache_enabled=cached):
+        with torch.autocast(place().type, dtype, cache_enabled=cached):
             expected = plain(x)
         assert same(y, expected)
         assert y.dtype == dtype
@@ -48,13 +48,13 @@ def test_autocast_around_several_jobs_sees_what_is_written_between():
             return chosen(x)
 
     for _ in range(2):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(place().type, torch.bfloat16):
             made = []
             for _ in range(3):
                 rival.evict(task)
                 with task.job():
                     made.append(run(model))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(place().type, torch.bfloat16):
             assert same(made, [run(plain) for _ in range(3)])
 
 

@@ -40,19 +40,23 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
+SIMULATED = 'simulate="12MiB", link_bandwidth="4GB"'
+
 PREAMBLE = """
 import os, signal, sys, threading, time
 import torch; torch.set_num_threads(1)
 import rtswap
 from models import cnn, transformer
-rtswap.enable(simulate="12MiB", link_bandwidth="4GB")
+rtswap.enable({arbiter})
+torch.set_default_device(rtswap.info().device)
 model, x = cnn()
 task = rtswap.register(model)
 """
 
 
-def program(body: str) -> str:
-    return PREAMBLE + textwrap.dedent(body)
+def program(body: str, arbiter: str = SIMULATED) -> str:
+    """``arbiter``: the arguments of enable()."""
+    return PREAMBLE.format(arbiter=arbiter) + textwrap.dedent(body)
 
 
 def test_ctrl_c_ends_a_wait_and_gives_everything_back():
@@ -106,29 +110,27 @@ def test_the_interpreter_exits_cleanly(ending):
     finish(start(program(f"with task.job():\n    model(x)\n{ending}\n")))
 
 
+FORKED = """
+with task.job():
+    expected = model.eval()(x)
+child = os.fork()
+if child == 0:
+    refused = 0
+    weight = model.layers[0].weight
+    for call in (task.job, rtswap.info, weight.sum, task.stats):
+        try:
+            call()
+        except RuntimeError as error:
+            refused += 1
+    os._exit(refused)
+print("child refused", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+with task.job():
+    assert torch.equal(model(x), expected)
+"""
+
+
 def test_a_forked_child_is_refused_and_the_parent_goes_on():
-    out = finish(
-        start(
-            program("""
-            with task.job():
-                expected = model.eval()(x)
-            child = os.fork()
-            if child == 0:
-                refused = 0
-                weight = model.layers[0].weight
-                for call in (task.job, rtswap.info, weight.sum, task.stats):
-                    try:
-                        call()
-                    except RuntimeError as error:
-                        refused += 1
-                os._exit(refused)
-            print("child refused", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-            with task.job():
-                assert torch.equal(model(x), expected)
-            """)
-        )
-    )
-    assert "child refused 4" in out
+    assert "child refused 4" in finish(start(program(FORKED)))
 
 
 def test_only_the_module_and_the_c_functions_are_exported():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from eviction import Rival
 from models import cnn, transformer
-from test_process import finish, start
+from test_process import SIMULATED, finish, start
 from torch import nn
 
 import rtswap
@@ -214,7 +214,7 @@ def swap(seed):
     # Another process, with an arbiter of its own.
     import models
     torch.set_num_threads(1)
-    rtswap.enable(simulate="12MiB", link_bandwidth="4GB")
+    rtswap.enable({simulated})
     model, x = models.cnn()
     plain = twin(model.eval())
     task = rtswap.register(model)
@@ -222,17 +222,18 @@ def swap(seed):
         return bool(torch.equal(model(x), plain(x)))
 
 if __name__ == "__main__":
-    rtswap.enable(simulate="12MiB", link_bandwidth="4GB")
+    device = rtswap.enable({arbiter}).device
     model, x = cnn()
-    plain = twin(model.eval())
+    plain, x = twin(model.eval()).to(device), x.to(device)
     task = rtswap.register(model)
     data = DataLoader(TensorDataset(torch.randn(12, 3, 8, 8)), batch_size=2, num_workers=1,
-                      multiprocessing_context=sys.argv[1])
+                      multiprocessing_context={method!r})
     with torch.no_grad():
         for (batch,) in data:
+            batch = batch.to(device)
             with task.job():
                 assert torch.equal(model(batch), plain(batch))
-        with mp.get_context(sys.argv[1]).Pool(1) as pool:
+        with mp.get_context({method!r}).Pool(1) as pool:
             assert pool.map(swap, [0]) == [True]
         with task.job():
             assert torch.equal(model(x), plain(x))
@@ -240,15 +241,19 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_worker_processes_neither_disturb_nor_inherit(method, tmp_path):
-    script = tmp_path / "program.py"
-    script.write_text(PROCESSES)
+def run_with_workers(method: str, folder: Path, arbiter: str = SIMULATED) -> None:
+    """A program whose worker processes start by ``method``, and which swaps meanwhile."""
+    script = folder / "program.py"
+    script.write_text(PROCESSES.format(method=method, arbiter=arbiter, simulated=SIMULATED))
     assert "done" in finish(
         start(
-            f"import runpy, sys; sys.argv[1:] = [{method!r}]; "
-            f"sys.path.insert(0, {str(tmp_path)!r}); "
+            f"import runpy, sys; sys.path.insert(0, {str(folder)!r}); "
             f"runpy.run_path({str(script)!r}, run_name='__main__')"
         )
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_worker_processes_neither_disturb_nor_inherit(method, tmp_path):
+    run_with_workers(method, tmp_path)

@@ -18,17 +18,19 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 def write(path: Path, tensors: Mapping[str, Tensor], **header: Any) -> Path:
     """``header``: entries that replace or add to those of the tensors."""
     table: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    data = b""
+    contents = []
+    end = 0
     for name, tensor in tensors.items():
-        content = tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+        flat = tensor.detach().cpu().contiguous().view(-1)
+        contents.append(flat.view(torch.uint8).numpy().tobytes())
+        begin, end = end, end + len(contents[-1])
         table[name] = {
             "dtype": _NAMES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [len(data), len(data) + len(content)],
+            "data_offsets": [begin, end],
         }
-        data += content
     text = json.dumps({**table, **header}).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *contents]))
     return path
 
 

@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import rtswap
-
-CUDA = "cuda:0"
+from tests.gpu.python.conftest import CUDA, exact_arithmetic
 
 
 def cnn() -> tuple[nn.Module, torch.Tensor]:
@@ -61,12 +60,9 @@ ALL = (cnn, transformer, recurrent)
 
 
 @pytest.fixture(autouse=True)
-def exact_arithmetic(gpu):
-    """The same algorithm for swapped and unswapped: only then can bytes be compared."""
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
+def _exact_arithmetic(gpu):
+    with exact_arithmetic():
+        yield
 
 
 @pytest.mark.parametrize("from_cpu", [True, False])

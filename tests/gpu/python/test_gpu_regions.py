@@ -1,0 +1,95 @@
+"""Activations in the bank: results that outlive their jobs, and torch's allocator beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from eviction import Rival, same
+from models import cnn, twin
+from torch import Tensor, nn
+
+import rtswap
+from tests.gpu.python.conftest import embedded, exact_arithmetic, models_made_on_the_gpu
+
+
+@dataclass
+class Stage:
+    """A model with a region, and its like in ordinary memory."""
+
+    model: nn.Module
+    plain: nn.Module
+    x: Tensor
+    task: rtswap.Task
+    rival: Rival
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with embedded("256MiB", verify=False), exact_arithmetic(), models_made_on_the_gpu():
+        model, x = cnn()
+        plain = twin(model.eval())
+        with torch.no_grad():
+            yield Stage(model, plain, x, rtswap.register(model), Rival())
+
+
+def test_results_that_leave_a_region_outlive_their_jobs(stage):
+    scratch = rtswap.region(stage.task, "96MiB")
+    kept = []
+    for count in range(10):
+        with stage.task.job():
+            with scratch:
+                y = stage.model(stage.x + count)
+            kept.append(y.clone())
+            del y
+        stage.rival.evict(stage.task)
+    for count, y in enumerate(kept):
+        assert same(y, stage.plain(stage.x + count)), f"result {count} was overwritten"
+
+
+def test_a_result_in_a_mutable_region_is_kept_while_it_is_alive(stage):
+    lasting = rtswap.region(stage.task, "96MiB", kind="mutable")
+    with stage.task.job(), lasting:
+        first = stage.model(stage.x)
+    for count in range(1, 6):
+        stage.rival.evict(stage.task)
+        with stage.task.job():
+            with lasting:
+                later = stage.model(stage.x + count)
+            result, before = later.clone(), first.clone()
+            del later
+        assert same(result, stage.plain(stage.x + count))
+        assert same(before, stage.plain(stage.x)), f"overwritten in job {count}"
+    del first
+
+
+def test_the_allocator_of_torch_is_its_usual_self_beside_a_region(stage):
+    scratch = rtswap.region(stage.task, "96MiB")
+    side = torch.cuda.Stream()
+    expected = stage.plain(stage.x)
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    before_bytes = torch.cuda.memory_allocated()
+    for _ in range(5):
+        with stage.task.job():
+            with scratch:
+                y = stage.model(stage.x)
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    doubled = y * 2
+                y.record_stream(side)
+                del y  # its memory is not reused before the side stream has read it
+                again = stage.model(stage.x)
+                now_bytes = torch.cuda.memory_stats()["allocated_bytes.all.current"]
+                assert now_bytes > before_bytes
+            torch.cuda.current_stream().wait_stream(side)
+            results = doubled.clone(), again.clone()
+            del doubled, again
+            torch.cuda.empty_cache()
+        stage.rival.evict(stage.task)
+        assert same(results, (expected * 2, expected))
+        del results
+    assert torch.cuda.memory_allocated() == before_bytes
+    assert 0 < scratch.peak_bytes <= scratch.bytes
