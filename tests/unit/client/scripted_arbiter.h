@@ -1,5 +1,5 @@
-// The other end of a session as a test writes it: a link whose arbiter is the test, on a simulated
-// device with a bank of its own.
+// The other end of a session as a test writes it: a link whose arbiter is the test, on simulated
+// devices with a bank each.
 #pragma once
 
 #include <chrono>
@@ -29,26 +29,48 @@ using namespace rtswap::literals;
 inline constexpr uint64_t kChunk = 2_MiB;
 inline constexpr int64_t kPatience_ns = 30'000'000'000;  // only a failing test waits so long
 
-// What the test and the links of its session share.
-class ScriptedArbiter {
- public:
-  explicit ScriptedArbiter(uint32_t chunks = 8)
-      : device(std::make_shared<driver::FaultInjectingDriver>(
+struct ScriptedDevice {
+  ScriptedDevice(const std::string& name, uint32_t chunks)
+      : driver(std::make_shared<driver::FaultInjectingDriver>(
             driver::make_simulated_driver(
-                {.name = "script", .total_bytes = chunks * kChunk, .poison_on_map = true},
+                {.name = name, .total_bytes = chunks * kChunk, .poison_on_map = true},
                 std::make_shared<driver::VirtualLink>(0))
                 .value())),
-        bank(bank::Bank::create(*device, kChunk, chunks, {}).value()) {
-    welcome.arbiter_version = "script";
-    welcome.session = 7;
+        bank(bank::Bank::create(*driver, kChunk, chunks, {}).value()) {}
+
+  protocol::DeviceDescription description() const {
     protocol::DeviceDescription description;
-    description.uuid = device->info().uuid;
+    description.uuid = driver->info().uuid;
     description.simulated = true;
     description.bank_id = bank->id();
     description.chunk_bytes = kChunk;
-    description.chunk_count = chunks;
+    description.chunk_count = bank->chunk_count();
     description.simulated_bytes_per_s = 1'000'000'000;
-    welcome.devices.push_back(description);
+    return description;
+  }
+
+  const std::shared_ptr<driver::FaultInjectingDriver> driver;
+  const std::shared_ptr<const bank::Bank> bank;
+};
+
+// What the test and the links of its session share.
+class ScriptedArbiter {
+ public:
+  explicit ScriptedArbiter(uint32_t chunks = 8,
+                           const std::vector<std::string>& names = {"script"}) {
+    for (const std::string& name : names) devices.emplace_back(name, chunks);
+    device = devices[0].driver;
+    bank = devices[0].bank;
+    welcome.arbiter_version = "script";
+    welcome.session = 7;
+    for (const ScriptedDevice& each : devices) welcome.devices.push_back(each.description());
+  }
+
+  const ScriptedDevice& device_of(const protocol::DeviceDescription& description) const {
+    for (const ScriptedDevice& each : devices) {
+      if (each.driver->info().uuid == description.uuid) return each;
+    }
+    throw std::runtime_error("there is no device " + description.uuid);
   }
 
   // The next message of this type that the client sent and nobody has taken; others before it stay.
@@ -105,8 +127,10 @@ class ScriptedArbiter {
     changed.wait(lock, [&] { return calls_made >= ticket; });
   }
 
-  const std::shared_ptr<driver::FaultInjectingDriver> device;
-  const std::shared_ptr<const bank::Bank> bank;
+  // Constant.
+  std::vector<ScriptedDevice> devices;
+  std::shared_ptr<driver::FaultInjectingDriver> device;  // of the first
+  std::shared_ptr<const bank::Bank> bank;                // of the first
 
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
@@ -195,14 +219,14 @@ class ScriptedSource final : public ArbiterSource {
     ++arbiter_->connections;
     return std::make_unique<ScriptedLink>(arbiter_);
   }
-  Result<std::shared_ptr<driver::Driver>> open_driver(const protocol::DeviceDescription&) override {
-    return arbiter_->device;
+  Result<std::shared_ptr<driver::Driver>> open_driver(
+      const protocol::DeviceDescription& description) override {
+    return arbiter_->device_of(description).driver;
   }
-  Result<std::shared_ptr<const bank::Bank>> open_bank(driver::Driver&,
-                                                      const protocol::DeviceDescription&,
-                                                      protocol::Link&, protocol::SessionId,
-                                                      uint32_t) override {
-    return arbiter_->bank;
+  Result<std::shared_ptr<const bank::Bank>> open_bank(
+      driver::Driver&, const protocol::DeviceDescription& description, protocol::Link&,
+      protocol::SessionId, uint32_t) override {
+    return arbiter_->device_of(description).bank;
   }
   bool can_reconnect() const noexcept override { return true; }
   void release() override {}
