@@ -11,7 +11,7 @@ from rtswap.jobs import quietly
 from rtswap.units import limit_ns, positive_ns
 
 if TYPE_CHECKING:
-    from rtswap.arena import Arena
+    from rtswap.memory import Memory
     from rtswap.runtime import Runtime
 
 log = logging.getLogger("rtswap")
@@ -81,10 +81,10 @@ def open_options(
 
 
 def open_native(
-    runtime: Runtime, arena: Arena, options: dict[str, Any], timeout: float | None
+    runtime: Runtime, memory: Memory, options: dict[str, Any], timeout: float | None
 ) -> _core.Task:
     """Opens the task and waits for the verdict; a refused one is closed again."""
-    native = runtime.session.open_task(arenas=[arena.id], **options)
+    native = runtime.session.open_task(arenas=[arena.id for arena in memory.arenas], **options)
     try:
         verdict = native.wait_verdict(limit_ns(timeout))
         if verdict["state"] == "refused":

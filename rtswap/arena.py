@@ -1,66 +1,34 @@
-"""The memory of one model: its tensors in an arena, closed whenever no job holds a grant."""
+"""One address range on one device: where a model's memory lies there."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 
-from rtswap import _core, closed_storage, streams, weights
-from rtswap.collect import Collected, Kind, is_wrapper
-from rtswap.contents import Contents, shown
-from rtswap.errors import Closed, EscapedTensor, InvalidArgument, Unsupported
-from rtswap.jobs import note_stream, quietly
+from rtswap import _core, weights
+from rtswap.collect import Kind
+from rtswap.jobs import quietly
 from rtswap.units import limit_ns
 from rtswap.weights import Source
-
-if TYPE_CHECKING:
-    from rtswap.region import Region
-
-log = logging.getLogger("rtswap")
 
 # Eviction starts at the end: what must be written back goes to the front and leaves last.
 _SEGMENT_ORDER = (Kind.MUTABLE, Kind.READ_ONLY, Kind.SCRATCH)
 
-ARRIVING = "had not arrived yet at this point"
-"""In the message of a tensor that a job reached before its memory was there."""
-
 
 class Arena:
-    """Shared by all tasks that ``share()`` one model. Threads: any, with the GIL."""
+    """Threads: any, with the GIL; growing: one at a time."""
 
     def __init__(
-        self,
-        session: _core.Session,
-        device: int,
-        torch_device: torch.device,
-        label: str,
-        *,
-        verify: bool = False,
+        self, session: _core.Session, device: int, torch_device: torch.device, label: str
     ) -> None:
-        if torch_device.type == "cpu":
-            closed_storage.make_questions_safe()
-        else:
-            streams.note_when_current(note_stream)
-        self.session = session
+        """``device``: index in the session."""
+        self._session = session
+        self._label = label
         self.torch_device = torch_device
-        self.label = label
+        self._chunk_bytes = int(session.devices[device]["chunk_bytes"])
         self.id = session.open_arena(device, label)
-        self.regions: list[Region] = []
-        self.saved_bytes = 0
-        """Of read_only tensors that jobs wrote and that were taken over into the host image."""
-        self._contents: list[Contents] = []
-        self._verify = verify
-        self._warned = False
-        self._holders: set[object] = set()
-        self._closed = False
-        self._lock = threading.RLock()
-
-    # --- growing -------------------------------------------------------------------------------
 
     def prepare(
         self,
@@ -70,238 +38,44 @@ class Arena:
     ) -> None:
         """Reserves addresses and fills host images, from the tensors and then from the sources.
 
-        The tensors stay as they are until `adopt`.
+        The tensors stay as they are until they are committed.
         """
         with self._growing(timeout):
             for kind in _SEGMENT_ORDER:
                 size = tensors.bytes(kind)
                 if size:
-                    segment = self.session.add_segment(self.id, int(kind), size, None)
+                    segment = self._session.add_segment(self.id, int(kind), size, None)
                     tensors.fill(int(kind), segment)
             weights.fill(tensors, sources)
+
+    def add_space(self, size: int, kind: Kind, timeout: float | None) -> _core.Segment:
+        with self._growing(timeout):
+            return self._session.add_segment(self.id, int(kind), size, None)
 
     @contextmanager
     def _growing(self, timeout: float | None) -> Iterator[None]:
         """Segments added inside become part of the arena, or are gone again with the exception."""
         limit = limit_ns(timeout)
-        self.session.discard_growth(self.id)  # of a wait that was given up
+        self._session.discard_growth(self.id)  # of a wait that was given up
         try:
             yield
-            self.session.publish_arena(self.id, limit)
+            self._session.publish_arena(self.id, limit)
         except BaseException:
-            quietly(lambda: self.session.discard_growth(self.id), f"the growth of {self.label}")
+            quietly(lambda: self._session.discard_growth(self.id), f"the growth of {self._label}")
             raise
 
-    def adopt(self, tensors: _core.TensorSet, collected: Collected) -> None:
-        """Moves the tensors into the arena and closes them, unless a job is running."""
-        with self._lock:
-            tensors.commit(self.session)
-            contents = Contents(tensors, collected)
-            contents.watch()
-            self._contents.append(contents)
-            if not self._holders:
-                tensors.close(self._closed_message())
+    def stats(self) -> dict[str, int]:
+        """Bytes, with the names of :class:`rtswap.TaskStats`."""
+        found = self._session.arena_stats(self.id)
+        found["arena_bytes"] = found.pop("chunks") * self._chunk_bytes
+        found["resident_bytes"] = found.pop("resident_chunks") * self._chunk_bytes
+        return found
 
-    def add_space(self, size: int, kind: Kind, timeout: float | None) -> _core.Segment:
-        with self._growing(timeout):
-            return self.session.add_segment(self.id, int(kind), size, None)
+    def save(self) -> None:
+        """Brings every byte that only the device has to the host images. REQUIRES: its tasks are
+        closed; it can only be closed afterwards."""
+        self._session.save_arena(self.id)
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._holders)
-
-    @property
-    def _sets(self) -> list[_core.TensorSet]:
-        return [contents.tensors for contents in self._contents]
-
-    # --- jobs ----------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Raises unless every tensor of the modules still lies in the arena."""
-        if self._closed:
-            raise Closed(f"{self.label} was closed. Register its model again.")
-        names = [name for tensors in self._sets for name in tensors.escaped()]
-        if names:
-            raise EscapedTensor(
-                f"{len(names)} tensor(s) of {self.label} no longer lie in its memory: "
-                f"{shown(names)}. Something replaced them or their storage (.half(), .to(), "
-                "load_state_dict(assign=True), share_memory(), p.data = ..., a new parameter). "
-                "Close the task, change the model, and register it again; load_state_dict() "
-                "without assign works inside rtswap.resident(model), and what replaces tensors for "
-                "one call only (functional_call, torch.export) inside `with task.job():`."
-            )
-        for contents in self._contents:
-            if contents.tensors.restructured():
-                contents.look_again(self.label, self._contents)
-        self._report_repairs()
-
-    def open(self, holder: object, landed_chunks: int | None = None) -> None:
-        """A grant begins: torch may touch the storages; with ``landed_chunks`` those that lie in
-        the first so many (REQUIRES then: not busy). Whatever comes of it, `close` ends it."""
-        with self._lock:
-            if self._closed:
-                raise Closed(f"{self.label} was closed. Register its model again.")
-            self._holders.add(holder)
-            if len(self._holders) > 1:
-                return
-            for tensors in self._sets:
-                if landed_chunks is None:
-                    tensors.open()
-                else:
-                    tensors.close_beyond(landed_chunks, self._arriving_message())
-                tensors.note_versions()
-
-    def gate(self, landed_chunks: int, wait: Callable[[int], int]) -> _core.PrefixGate:
-        """Operators that use more than has landed call ``wait(chunks)`` first."""
-        return _core.PrefixGate(self._sets, landed_chunks, wait)
-
-    def close_beyond(self, landed_chunks: int) -> None:
-        for tensors in self._sets:
-            tensors.close_beyond(landed_chunks, self._arriving_message())
-
-    def open_up_to(self, landed_chunks: int) -> None:
-        """More has landed since `close_beyond`."""
-        for tensors in self._sets:
-            tensors.open_up_to(landed_chunks)
-
-    def close(self, holder: object) -> None:
-        """A grant ends. Idempotent."""
-        with self._lock:
-            if self._holders == {holder} and not self._closed:
-                self._keep_written()
-                message = self._closed_message()
-                for tensors in self._sets:
-                    tensors.close(message)
-            self._holders.discard(holder)
-
-    def _keep_written(self) -> None:
-        """Eviction would drop what the job wrote to read_only tensors."""
-        try:
-            names = [name for contents in self._contents for name in contents.changed()]
-            if not names:
-                return
-            if self.torch_device.type == "cuda":
-                torch.cuda.synchronize(self.torch_device)  # whichever stream wrote
-            self.saved_bytes += sum(tensors.save_changed(False) for tensors in self._sets)
-        except RuntimeError as error:  # the grant must be given back in any case
-            log.error("%s: what a job wrote to its weights is lost: %s", self.label, error)
-            return
-        self._warn_written(shown(names))
-
-    def _report_repairs(self) -> None:
-        if not self._verify or self._warned:
-            return
-        found = self.session.arena_stats(self.id)["repaired_writes"]
-        if found:
-            self._warn_written(f"{found} bytes, found by verify=True")
-
-    def _warn_written(self, what: str) -> None:
-        if self._warned:
-            return
-        self._warned = True
-        log.warning(
-            "%s: a job wrote to read_only tensors (%s). The values were kept, at the cost of a "
-            "copy. Register them as mutable (kinds={pattern: 'mutable'}): without verify=True, "
-            "writes through .data, numpy or fused optimizers are noticed by nobody and lost.",
-            self.label,
-            what,
-        )
-
-    def settle_regions(self) -> None:
-        """The grant's work has completed on the device."""
-        for region in self.regions:
-            region.settle()
-
-    # --- the end -------------------------------------------------------------------------------
-
-    def release(self) -> None:
-        """Gives the tensors ordinary memory with the bytes they have now, and ends the arena.
-
-        Needs neither a grant nor a connected arbiter. REQUIRES: its tasks are closed.
-        """
-        with self._lock:
-            for region in self.regions:
-                region.retire()
-            try:
-                self.session.save_arena(self.id)
-                self._report_repairs()
-            finally:  # without the device there are still the bytes of the last eviction
-                for tensors in self._sets:
-                    tensors.release()
-                self._contents.clear()
-                self._closed = True
-        quietly(lambda: self.session.close_arena(self.id), f"closing the memory of {self.label}")
-
-    def renew_lock(self) -> None:
-        self._lock = threading.RLock()
-
-    def forsake(self, why: str) -> None:
-        """Closes the tensors for good, without giving them memory."""
-        with self._lock:
-            self._closed = True
-            for region in self.regions:
-                region.retire()
-            for tensors in self._sets:
-                tensors.close(f"{self.label}: {why}")
-
-    def save_changed(self) -> None:
-        """Writes read_only storages that changed during this grant to the host image: on purpose.
-
-        Storages without version counters (inference mode) are written in any case.
-        """
-        for contents in self._contents:
-            contents.changed()
-            contents.tensors.save_changed(True)
-            contents.tensors.note_versions()
-
-    def copy_mutable(self) -> list[list[torch.Tensor]]:
-        return [tensors.copy_mutable() for tensors in self._sets]
-
-    def assign_mutable(self, copies: list[list[torch.Tensor]]) -> None:
-        for tensors, copy in zip(self._sets, copies, strict=True):
-            tensors.assign_mutable(copy)
-
-    def _arriving_message(self) -> str:
-        return (
-            f"rtswap: this tensor belongs to {self.label}, and {ARRIVING} of its running job. "
-            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), a "
-            "kernel of another library), or ran in another thread than the job. Call "
-            "rtswap.current_job().wait_for_memory() in the job first."
-        )
-
-    def _closed_message(self) -> str:
-        return (
-            f"rtswap: this tensor belongs to {self.label}, which holds no memory now (it may be "
-            "swapped out). Enter `with task.job():` to run the model, or `with "
-            "rtswap.resident(model):` to read, save or load it."
-        )
-
-
-def plan(
-    collected: Collected, device: torch.device, label: str, *, meta_allowed: bool = False
-) -> _core.TensorSet:
-    """Groups and checks the tensors; changes nothing."""
-    for name, _, _, tensor in collected.watches:
-        if is_wrapper(tensor) and tensor.device != device:
-            raise Unsupported(
-                f"'{name}' is a {type(tensor).__name__}, a wrapper around other tensors, and is on "
-                f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
-                "before registering it."
-            )
-    tensors = _core.TensorSet(collected.tensors, device, label, meta_allowed)
-    # After the set has refused tensors that are closed, with a better word than is_shared() has.
-    for name, tensor, _ in collected.tensors:
-        if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
-            raise InvalidArgument(
-                f"'{name}' cannot be made swappable: it lies in memory shared with other processes "
-                "(share_memory()), which would stay behind. Clone it first."
-            )
-    left = tensors.left_behind()
-    if left:
-        log.warning(
-            "%s: other tensors share memory with %s and do not move along; they keep the old "
-            "values. Make them part of the model, or drop them before registering.",
-            label,
-            ", ".join(repr(name) for name in left[:5]),
-        )
-    return tensors
+    def close(self) -> None:
+        """REQUIRES: its tasks are closed. What goes wrong is only logged."""
+        quietly(lambda: self._session.close_arena(self.id), f"closing the memory of {self._label}")

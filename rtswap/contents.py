@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch.autograd.graph import increment_version
@@ -25,9 +25,9 @@ def shown(names: list[str]) -> str:
 
 @dataclass
 class Contents:
-    """A set of tensors in an arena and the tree of modules it was found in."""
+    """Tensors, as a set for each device, and the tree of modules they were found in."""
 
-    tensors: _core.TensorSet
+    sets: Sequence[_core.TensorSet]
     collected: Collected
 
     def __post_init__(self) -> None:
@@ -44,25 +44,34 @@ class Contents:
 
     def changed(self) -> list[str]:
         """Names of read_only tensors that were counted as written since the grant began."""
-        names = self.tensors.changed()
+        names = self._counted()
         uncounted = [tensor for name in names for tensor in self._statistics.get(name, ())]
         if uncounted:
             increment_version(uncounted)
-            names = self.tensors.changed()
+            names = self._counted()
         return names
 
-    def watch(self) -> None:
-        found = self.collected
-        self.tensors.watch(found.watches, found.children, found.tables)
+    def _counted(self) -> list[str]:
+        return [name for tensors in self.sets for name in tensors.changed()]
 
-    def look_again(self, label: str, arena: Iterable[Contents]) -> None:
+    def watch(self) -> None:
+        """The tree is one, whatever lies where: the first set looks after it."""
+        found = self.collected
+        self.sets[0].watch(found.watches, found.children, found.tables)
+
+    def restructured(self) -> bool:
+        """Since `watch` modules came, went or were replaced."""
+        return self.sets[0].restructured()
+
+    def look_again(self, label: str, managed: Iterable[_core.TensorSet]) -> None:
         """Judges a changed tree of modules: new tensors in place of moved ones are an error.
 
         Others that were added stay in ordinary memory, which works, and a warning says so once.
-        What was removed, or only got another place, is no problem. ``arena``: all of its contents.
+        What was removed, or only got another place, is no problem. ``managed``: all sets of the
+        model.
         """
         now = walk(self.collected.modules, None)
-        sets = [contents.tensors for contents in arena]
+        sets = list(managed)
         foreign = [
             (name, tensor)
             for name, tensor, _ in now.tensors

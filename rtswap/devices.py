@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -84,3 +85,10 @@ def torch_device(device: dict[str, Any]) -> torch.device:
         f"The arbiter manages {device['uuid']}, which torch does not see in this process "
         "(CUDA_VISIBLE_DEVICES, or a torch without CUDA)."
     )
+
+
+def synchronize(devices: Iterable[torch.device]) -> None:
+    """Waits until everything queued there has completed."""
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)

@@ -78,7 +78,7 @@ class RootHooks:
             return
         job = current_job()
         if job is not None:
-            if job.task._arena is not task._arena:
+            if job.task._memory is not task._memory:
                 raise NestedJob(
                     f"The model of task '{task.name}' was called inside a job of task "
                     f"'{job.task.name}', which holds the device for its own model. End that job "

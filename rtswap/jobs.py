@@ -46,7 +46,7 @@ def current_job() -> Job | None:
 def note_stream(stream: torch.cuda.Stream) -> None:
     """The job of this thread, if there is one, may queue work there from now on."""
     job = current_job()
-    if job is not None and stream.device == job.task.device:
+    if job is not None and stream.device in job.task.devices:
         job._streams.add(stream)
 
 
@@ -274,27 +274,27 @@ class Job:
             raise JobDropped(
                 f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
             )
-        self._task._arena.check()
+        self._task._memory.check()
         native = native_task.release(self._release_ns, self._exclusive, whole)
         self._native = native
         return native
 
     def _start(self, native: _core.Job) -> None:
-        arena = self._task._arena
+        memory = self._task._memory
         info = native.info()
         landed, total = info["first_chunks"], info["arena_chunks"]
-        if landed < total and arena.busy:  # by a job that the arbiter has given up
+        if landed < total and memory.busy:  # by a job that the arbiter has given up
             landed = native.wait_for_chunks(total)
         if landed < total:
-            prefix = Prefix(native, arena, landed, total)
+            prefix = Prefix(native, memory, landed, total)
             self._prefix = prefix
-            arena.open(self, landed)
+            memory.open(self, landed)
             prefix.enter()
         else:
-            arena.open(self)
+            memory.open(self)
         self._task._running.add(self)
         self._previous = _current.get()
-        self._streams = streams.current(self._task.device)
+        self._streams = streams.current(self._task.devices)
         _current.set(self)
         self._started = True
 
@@ -316,19 +316,19 @@ class Job:
         if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        self._streams |= streams.current(self._task.device)
+        self._streams |= streams.current(self._task.devices)
         self._close_memory()
 
     def _close_memory(self) -> None:
         if self._prefix is not None:
             self._prefix.leave()
-        self._task._arena.close(self)
+        self._task._memory.close(self)
 
     def _end(self, native: _core.Job) -> None:
         try:
             if not native.info()["ended_ns"]:
-                native.end([streams.handles(self._streams)])
-            self._task._arena.settle_regions()
+                native.end(streams.handles(self._streams, self._task.devices))
+            self._task._memory.settle_regions()
         except Exception:
             self._finish(native)
             raise

@@ -13,13 +13,14 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from rtswap import _core
-from rtswap.arena import ARRIVING
+from rtswap.devices import synchronize
 from rtswap.jobs import Job
+from rtswap.memory import ARRIVING
 from rtswap.raw_access import operators_may_be_bypassed
 from rtswap.stretches import Pass, stretches
 
 if TYPE_CHECKING:
-    from rtswap.arena import Arena
+    from rtswap.memory import Memory
     from rtswap.tasks import Task
 
 log = logging.getLogger("rtswap")
@@ -47,7 +48,7 @@ def cost_of(
 
     Buffers and the random number generators are put back: measuring leaves no trace.
     """
-    arena = task._arena
+    memory = task._memory
     inputs = pytree.tree_map_only(
         torch.Tensor, lambda tensor: tensor.to(task.device), example_inputs
     )
@@ -58,11 +59,11 @@ def cost_of(
     cuda = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
         with Job(task, 0, timeout, exclusive=True):
-            kept = arena.copy_mutable()
+            kept = memory.copy_mutable()
         worst_ns = _measure(task, run, timeout)
         rehearsed = _rehearse(task, run, timeout)
         with Job(task, 0, timeout, exclusive=True):
-            arena.assign_mutable(kept)
+            memory.assign_mutable(kept)
     worst_ns = max([worst_ns, *(ended_ns - begun_ns for begun_ns, ended_ns, _ in rehearsed)])
     passes = [Pass(uses, ended_ns) for _, ended_ns, uses in rehearsed]
     return Cost(worst_ns, stretches(passes, worst_ns) if passes else [])
@@ -87,7 +88,7 @@ def _rehearse(
     found = []
     try:
         for _ in range(REHEARSED_JOBS):
-            with Job(task, 0, timeout, exclusive=True), _Rehearsal(task._arena) as rehearsal:
+            with Job(task, 0, timeout, exclusive=True), _Rehearsal(task._memory) as rehearsal:
                 run()
             found.append((rehearsal.begun_ns, rehearsal.ended_ns, rehearsal.uses))
     except RuntimeError as error:
@@ -105,15 +106,15 @@ class _Rehearsal:
     pass takes as long as a job takes from the arrival.
     """
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, memory: Memory) -> None:
         self.uses: list[tuple[int, int]] = []
         self.begun_ns = 0
         self.ended_ns = 0
-        self._arena = arena
-        self._gate = arena.gate(0, self._use)
+        self._memory = memory
+        self._gate = memory.gate(0, self._use)
 
     def __enter__(self) -> _Rehearsal:
-        self._arena.close_beyond(0)
+        self._memory.close_beyond(0)
         self._gate.enter()
         self.begun_ns = self._now_ns()
         return self
@@ -128,15 +129,14 @@ class _Rehearsal:
             self.ended_ns = self._now_ns()
         finally:
             self._gate.leave()
-            self._arena.open_up_to(_EVERYTHING)
+            self._memory.open_up_to(_EVERYTHING)
 
     def _use(self, chunks: int) -> int:
         self.uses.append((chunks, self._now_ns()))
-        self._arena.open_up_to(chunks)
+        self._memory.open_up_to(chunks)
         return chunks
 
     def _now_ns(self) -> int:
         """Once everything queued so far has completed."""
-        if self._arena.torch_device.type == "cuda":
-            torch.cuda.synchronize(self._arena.torch_device)
+        synchronize(self._memory.torch_devices)
         return _core.monotonic_now_ns()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rtswap import _core
 
 if TYPE_CHECKING:
-    from rtswap.arena import Arena
+    from rtswap.memory import Memory
 
 _arriving: set[Prefix] = set()
 """Of all running jobs of the process."""
@@ -22,13 +22,13 @@ _arriving: set[Prefix] = set()
 class Prefix:
     """What has arrived of one job's memory. Threads: any, with the GIL."""
 
-    def __init__(self, native: _core.Job, arena: Arena, landed: int, total: int) -> None:
+    def __init__(self, native: _core.Job, memory: Memory, landed: int, total: int) -> None:
         self._native = native
-        self._arena = arena
+        self._memory = memory
         self._total = total
         self._over = False
         self._lock = threading.Lock()
-        self._gate = arena.gate(landed, self.wait_for)
+        self._gate = memory.gate(landed, self.wait_for)
 
     def enter(self) -> None:
         """From now on operators of the calling thread wait for the memory they use."""
@@ -43,7 +43,7 @@ class Prefix:
         landed = self._native.wait_for_chunks(chunks)
         with self._lock:
             if not self._over:
-                self._arena.open_up_to(landed)
+                self._memory.open_up_to(landed)
         if landed >= self._total:
             self.leave()
         return landed

@@ -54,7 +54,7 @@ class Region:
 
     def __enter__(self) -> Region:
         job = current_job()
-        if job is None or job.task._arena is not self._task._arena:
+        if job is None or job.task._memory is not self._task._memory:
             raise NotResident(
                 f"A region of task '{self._task.name}' was entered outside its jobs. "
                 "Write `with task.job(), region: ...`."
@@ -143,13 +143,14 @@ def region(
     chosen = kind_named(kind)
     if chosen is Kind.READ_ONLY:
         raise InvalidArgument("A region holds results: its kind is 'scratch' or 'mutable'.")
-    if owner._arena.busy:
+    arena = owner._memory.single_arena("region()")
+    if owner._memory.busy:
         raise InvalidArgument(
             f"The memory of task '{owner.name}' cannot grow while one of its jobs is running."
         )
-    segment = owner._arena.add_space(parse_bytes(size, "size"), chosen, timeout)
+    segment = arena.add_space(parse_bytes(size, "size"), chosen, timeout)
     made = Region(owner, segment, chosen)
-    owner._arena.regions.append(made)
+    owner._memory.regions.append(made)
     state = runtime.require()
     state.region_bytes += made.bytes
     state.limit_static_memory()

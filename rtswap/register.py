@@ -14,7 +14,6 @@ from torch import nn
 
 from rtswap import runtime
 from rtswap.admission import Late, OnRefusal, Timing, open_native, open_options
-from rtswap.arena import Arena, plan
 from rtswap.collect import (
     Collected,
     Kinds,
@@ -23,9 +22,10 @@ from rtswap.collect import (
     kind_named,
     warn_unseen,
 )
-from rtswap.errors import AdmissionRefused, InvalidArgument
-from rtswap.jobs import quietly
+from rtswap.errors import AdmissionRefused, InvalidArgument, Unsupported
 from rtswap.measure import cost_of
+from rtswap.memory import Memory, plan
+from rtswap.placement import Devices, parts_of
 from rtswap.profile.use import declared_cost
 from rtswap.residency import task_of
 from rtswap.safetensors import Weights
@@ -51,7 +51,7 @@ def register(
     late: Late = "drop",
     on_refusal: OnRefusal = "raise",
     kinds: Kinds | None = None,
-    device: torch.device | str | int | None = None,
+    device: Devices = None,
     timeout: float | None = 30.0,
 ) -> Task:
     """Hands the memory of one or several modules to rtswap, as one task.
@@ -82,6 +82,13 @@ def register(
     kinds:
         ``"mutable"``, or ``{pattern: kind}`` on the names of tensors. Parameters default to
         ``read_only`` (dropped at eviction), buffers to ``mutable`` (written back).
+    device:
+        Where the model lives: index, ``"cuda:1"`` or UUID; default: that of ``enable()``. A model
+        that is spread over several: ``{"encoder": 0, "decoder": 1}``, paths of modules with their
+        devices. The longest path that leads to a tensor counts, ``""`` leads to all, and every
+        tensor needs one. The model itself moves activations from one to the next. Its jobs get all
+        devices at one instant or none, with all memory there; it is best effort on each, so a
+        period needs ``on_refusal="best_effort"``.
     timeout:
         Seconds to wait for the arbiter's answers; None: no limit.
     """
@@ -100,25 +107,32 @@ def register(
         raise InvalidArgument("example_inputs must be a tuple of positional inputs, e.g. (x,).")
     name = _name(state, modules, name)
     collected = collect_modules(modules, kinds)
+    parts = parts_of(collected, device, state.find_device)
+    if len(parts) > 1:
+        _refuse_on_several(weights=weights, profile=profile, example_inputs=example_inputs)
     sources = _sources(modules, collected, weights)
-    index, torch_device = state.find_device(device)
+    label = f"task '{name}'"
     # Refuses before anything is made.
-    tensors = plan(collected, torch_device, f"task '{name}'", meta_allowed=weights is not None)
+    sets = [
+        plan(part.collected, part.torch_device, label, meta_allowed=weights is not None)
+        for part in parts
+    ]
     if profile is not None:
         timing.wcet_ns, timing.layers = declared_cost(
-            Path(profile), tensors, state.session.devices[index], name
+            Path(profile), sets[0], state.session.devices[parts[0].device], name
         )
     options = open_options(name, timing, late, on_refusal, resident=resident)
 
-    arena = Arena(state.session, index, torch_device, f"task '{name}'", verify=state.verify)
+    memory = Memory(state.session, label, verify=state.verify)
     try:
-        arena.prepare(tensors, timeout, sources)
-        native = open_native(state, arena, options, timeout)
+        for part, tensors in zip(parts, sets, strict=True):
+            memory.add_arena(part.device, part.torch_device).prepare(tensors, timeout, sources)
+        native = open_native(state, memory, options, timeout)
     except BaseException:
-        quietly(lambda: state.session.close_arena(arena.id), "closing the memory of a refused task")
+        memory.discard()
         raise
-    arena.adopt(tensors, collected)
-    task = Task(state, arena, native, modules, options)
+    memory.adopt(sets, collected)
+    task = Task(state, memory, native, modules, options)
     task._install_hooks()
     state.add_task(task)
     warn_unseen(collected, name)
@@ -163,6 +177,7 @@ def swappable(
     """
     owner = task_of(task)
     owner._native_open()
+    arena = owner._memory.single_arena("swappable()")
     kind_named(kind)
     _outside_jobs(owner)
     if isinstance(target, nn.Module):
@@ -173,18 +188,32 @@ def swappable(
         raise InvalidArgument(
             f"swappable() takes a tensor or a module, not a {type(target).__name__}."
         )
-    arena = owner._arena
-    tensors = plan(collected, arena.torch_device, arena.label)
+    tensors = plan(collected, arena.torch_device, owner._memory.label)
     arena.prepare(tensors, timeout)
-    arena.adopt(tensors, collected)
+    owner._memory.adopt([tensors], collected)
 
 
 def _outside_jobs(task: Task) -> None:
-    if task._arena.busy:
+    if task._memory.busy:
         raise InvalidArgument(
             f"The memory of task '{task.name}' cannot grow while one of its jobs is running. "
             "Call this outside jobs."
         )
+
+
+def _refuse_on_several(**given: object) -> None:
+    """What a model that is spread over several devices cannot have."""
+    for name, value in given.items():
+        if value is not None:
+            raise Unsupported(
+                f"{name}= is not offered for a model on several devices. "
+                + (
+                    "Load it on the CPU and register it without."
+                    if name == "weights"
+                    else "It measures what a promise needs, and such a model gets none: leave it "
+                    "out, or declare wcet_ms= so that the model can use gaps of promised work."
+                )
+            )
 
 
 def _modules(module: nn.Module | Sequence[nn.Module]) -> list[nn.Module]:

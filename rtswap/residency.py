@@ -24,7 +24,7 @@ def resident(model: nn.Module | Task, *, timeout: float | None = None) -> Iterat
     """
     task = task_of(model)
     job = current_job()
-    if job is not None and job.task._arena is task._arena:
+    if job is not None and job.task._memory is task._memory:
         job.wait_for_memory()
         yield task
         return
@@ -32,7 +32,7 @@ def resident(model: nn.Module | Task, *, timeout: float | None = None) -> Iterat
         try:
             yield task
         finally:
-            task._arena.save_changed()
+            task._memory.save_changed()
 
 
 def task_of(model: nn.Module | Task) -> Task:

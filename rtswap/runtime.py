@@ -21,14 +21,14 @@ from rtswap.choices import (
     socket_path,
     wants_simulation,
 )
-from rtswap.devices import default_device, torch_device, uuid_of
+from rtswap.devices import default_device, synchronize, torch_device, uuid_of
 from rtswap.errors import Closed, DuplicateName, InvalidArgument
 from rtswap.jobs import current_job, quietly
 from rtswap.report import Info, Snapshot
 from rtswap.units import Size, limit_ns, show_bytes
 
 if TYPE_CHECKING:
-    from rtswap.arena import Arena
+    from rtswap.memory import Memory
     from rtswap.tasks import Task
 
 log = logging.getLogger("rtswap")
@@ -54,10 +54,6 @@ class Runtime:
     @property
     def device(self) -> dict[str, Any]:
         return self.session.devices[self.device_index]
-
-    @property
-    def chunk_bytes(self) -> int:
-        return int(self.device["chunk_bytes"])
 
     def find_device(self, device: torch.device | str | int | None) -> tuple[int, torch.device]:
         """(index in the session, where torch sees it) of a device that the arbiter manages."""
@@ -94,11 +90,11 @@ class Runtime:
             if self._tasks.get(task.name) is task:
                 del self._tasks[task.name]
 
-    def tasks_of(self, arena: Arena) -> list[Task]:
-        return [task for task in self.tasks() if task._arena is arena]
+    def tasks_of(self, memory: Memory) -> list[Task]:
+        return [task for task in self.tasks() if task._memory is memory]
 
-    def arenas(self) -> list[Arena]:
-        return list({id(task._arena): task._arena for task in self.tasks()}.values())
+    def memories(self) -> list[Memory]:
+        return list({id(task._memory): task._memory for task in self.tasks()}.values())
 
     def info(self) -> Info:
         device = self.device
@@ -133,13 +129,13 @@ class Runtime:
     def renew_locks(self) -> None:
         """In a forked child: other threads may have held them, and those threads are gone."""
         self._lock = threading.RLock()
-        for arena in self.arenas():
-            arena.renew_lock()
+        for memory in self.memories():
+            memory.renew_lock()
 
     def forsake(self, why: str) -> None:
         """Ends without giving tensors their memory back: every access raises from now on."""
-        for arena in self.arenas():
-            arena.forsake(why)
+        for memory in self.memories():
+            memory.forsake(why)
         for task in self.tasks():
             self._forsaken.append(task._forsake(why))
 
@@ -277,12 +273,12 @@ def _at_exit() -> None:
     state, _runtime = _runtime, None
     if state is None:
         return
+    used = {state.torch_device, *(at for memory in state.memories() for at in memory.torch_devices)}
     state.forsake("the interpreter is exiting.")
-    if state.torch_device.type == "cuda":
-        try:
-            torch.cuda.synchronize(state.torch_device)
-        except RuntimeError as error:
-            log.warning("the device failed while the process was exiting: %s", error)
+    try:
+        synchronize(used)
+    except RuntimeError as error:
+        log.warning("a device failed while the process was exiting: %s", error)
     quietly(state.session.close, "closing the session at exit")
 
 

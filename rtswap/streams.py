@@ -10,20 +10,25 @@ torch asks for anyway before their results are used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
 
 
-def current(device: torch.device) -> set[torch.cuda.Stream]:
-    """Where this thread queues work now; the simulated device computes in the calling thread."""
-    return {torch.cuda.current_stream(device)} if device.type == "cuda" else set()
+def current(devices: Iterable[torch.device]) -> set[torch.cuda.Stream]:
+    """Where this thread queues work now; simulated devices compute in the calling thread."""
+    return {torch.cuda.current_stream(device) for device in devices if device.type == "cuda"}
 
 
-def handles(streams: Iterable[torch.cuda.Stream]) -> list[int]:
-    """As the driver knows them."""
-    return sorted({int(stream.cuda_stream) for stream in streams})
+def handles(
+    streams: Collection[torch.cuda.Stream], devices: Iterable[torch.device]
+) -> list[list[int]]:
+    """For each device its streams, as the driver knows them."""
+    return [
+        sorted({int(stream.cuda_stream) for stream in streams if stream.device == device})
+        for device in devices
+    ]
 
 
 def note_when_current(note: Callable[[torch.cuda.Stream], None]) -> None:

@@ -13,11 +13,11 @@ from torch import nn
 
 from rtswap import _core
 from rtswap.admission import Late, Layers, OnRefusal, Timing, open_native, open_options
-from rtswap.arena import Arena
 from rtswap.clock import JobClock
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job, release_instant
+from rtswap.memory import Memory
 from rtswap.prefix import wait_for_all_arriving
 from rtswap.raw_access import make_graphs_wait
 from rtswap.report import Promise, TaskStats
@@ -39,13 +39,13 @@ class Task:
     def __init__(
         self,
         runtime: Runtime,
-        arena: Arena,
+        memory: Memory,
         native: _core.Task,
         modules: Sequence[nn.Module],
         options: dict[str, Any],
     ) -> None:
         self._runtime = runtime
-        self._arena = arena
+        self._memory = memory
         self._native: _core.Task | None = native
         self._modules = tuple(modules)
         self._options = options
@@ -72,8 +72,14 @@ class Task:
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors live and its inputs belong."""
-        return self._arena.torch_device
+        """Where its tensors live and its inputs belong; the first of :attr:`devices`."""
+        return self.devices[0]
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All that hold a part of the model, in the order in which ``register()`` was given them;
+        ``cpu`` for a simulated one."""
+        return tuple(self._memory.torch_devices)
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -165,8 +171,8 @@ class Task:
         timing.take_cost(native.verdict())
         self._runtime.check_name(name)
         options = open_options(name, timing, late, on_refusal, resident=False)
-        shared = open_native(self._runtime, self._arena, options, timeout)
-        task = Task(self._runtime, self._arena, shared, self._modules, options)
+        shared = open_native(self._runtime, self._memory, options, timeout)
+        task = Task(self._runtime, self._memory, shared, self._modules, options)
         self._runtime.add_task(task)
         return task
 
@@ -221,18 +227,18 @@ class Task:
         native.close()
         self._native = None
         self._runtime.remove_task(self)
-        heirs = self._runtime.tasks_of(self._arena)
+        heirs = self._runtime.tasks_of(self._memory)
         if heirs:
             heirs[0]._inherit(self)
             return
         for hooks in self._hooks:
             hooks.remove()
         self._hooks.clear()
-        self._arena.release()
+        self._memory.release()
 
     def _inherit(self, closed: Task) -> None:
         """Calls outside jobs, and messages, are about this task from now on."""
-        self._arena.label = f"task '{self._name}'"
+        self._memory.label = f"task '{self._name}'"
         self._hooks += closed._hooks
         closed._hooks = []
         for hooks in self._hooks:
@@ -241,8 +247,7 @@ class Task:
     def stats(self) -> TaskStats:
         """Counts since registration, of this process's side."""
         native = self._native_open()
-        memory = self._arena.session.arena_stats(self._arena.id)
-        chunk_bytes = self._runtime.chunk_bytes
+        memory = self._memory.stats()
         with self._lock:
             responses = sorted(self._responses_ms)
             counts = dict(self._counts)
@@ -253,13 +258,7 @@ class Task:
             **counts,
             begun_on_prefix=begun_on_prefix,
             memory_wait_ms=memory_wait_ms,
-            restored_bytes=memory["restored_bytes"],
-            evicted_bytes=memory["evicted_bytes"],
-            written_back_bytes=memory["written_back_bytes"],
-            repaired_writes=memory["repaired_writes"] + self._arena.saved_bytes,
-            arena_bytes=memory["chunks"] * chunk_bytes,
-            resident_bytes=memory["resident_chunks"] * chunk_bytes,
-            host_bytes=memory["host_bytes"],
+            **memory,
             response_min_ms=responses[0] if responses else None,
             response_median_ms=statistics.median(responses) if responses else None,
             response_max_ms=responses[-1] if responses else None,
@@ -269,7 +268,7 @@ class Task:
 
     def _session(self) -> _core.Session:
         self._native_open()
-        return self._arena.session
+        return self._memory.session
 
     def _native_open(self) -> _core.Task:
         native = self._native

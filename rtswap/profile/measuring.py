@@ -143,7 +143,7 @@ class _Passes:
 
 
 def _bytes_of(task: Task, kind: Kind) -> int:
-    return sum(tensors.bytes(int(kind)) for tensors in task._arena._sets)
+    return sum(tensors.bytes(int(kind)) for tensors in task._memory._sets)
 
 
 def _static_bytes(device: torch.device) -> int:

@@ -66,7 +66,14 @@ def test_a_job_takes_streams_of_its_device_from_its_own_thread_only():
         note_stream(Stream(2))
         note_stream(Stream(2))
         note_stream(Stream(3, torch.device("cuda:1")))
-        assert streams.handles(job._streams) == [2]
+        assert streams.handles(job._streams, task.devices) == [[2]]
         job._streams.clear()  # the simulated device has none
     note_stream(Stream(4))
     assert not job._streams
+
+
+def test_each_device_is_told_its_own_streams():
+    first, second = torch.device("cuda:0"), torch.device("cuda:1")
+    found = {Stream(5, second), Stream(3, second), Stream(4, first)}
+    assert streams.handles(found, [first, second]) == [[4], [3, 5]]
+    assert streams.handles(set(), [first, second]) == [[], []]

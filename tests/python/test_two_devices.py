@@ -2,86 +2,36 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
-from models import cnn, recurrent, twin
+from models import cnn
 from test_process import start
-from torch import Tensor, nn
+from two_devices import (
+    DEVICES,
+    ONE,
+    TWO,
+    Swapped,
+    client_of_two,
+    needs_daemon,
+    on_both,
+    once_connected,
+    run_in_turn,
+    together,
+)
 
 import rtswap
 from rtswap.demo.daemon import DemoError
 from tests.support.daemon import Daemon
 
-pytestmark = pytest.mark.skipif(
-    not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
-    reason="built without the daemon",
-)
-
-DEVICES = ("SIM-0", "SIM-1")
-ONE = ("--link-bandwidth", "2GB", "--simulate", "14MiB")
-TWO = (*ONE, "--simulate", "14MiB")
-
-
-class Swapped:
-    """A model of 7 to 8 MiB on one device: two do not fit together."""
-
-    def __init__(self, make: Callable[[], tuple[nn.Module, Tensor]], device: str, name: str):
-        self.model, self.x = make()
-        self.model.eval()
-        self.plain = twin(self.model)
-        with torch.no_grad():
-            self.expected = self.model(self.x)
-        self.task = rtswap.register(self.model, name=name, device=device)
-
-    def run(self, count: int = 1) -> None:
-        for _ in range(count):
-            with torch.no_grad(), self.task.job(timeout=60):
-                assert torch.equal(self.model(self.x), self.expected)
+pytestmark = needs_daemon
 
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    with Daemon(*TWO) as daemon:
-        rtswap.enable(daemon.socket, device="SIM-0", name="test")
+    with client_of_two() as daemon:
         yield daemon
-        rtswap.disable()
-
-
-def together(*calls: Callable[[], object]) -> None:
-    """Each in a thread of its own; what one of them raises is raised here."""
-    failures: list[BaseException] = []
-
-    def guarded(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except BaseException as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(call,)) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for failure in failures:
-        raise failure
-
-
-def on_both() -> list[list[Swapped]]:
-    return [
-        [Swapped(make, device, f"{make.__name__}-{device}") for make in (cnn, recurrent)]
-        for device in DEVICES
-    ]
-
-
-def run_in_turn(models: list[Swapped], rounds: int) -> None:
-    for _ in range(rounds):
-        for model in models:
-            model.run()
 
 
 def test_tasks_of_both_devices_restore_at_the_same_time(daemon):
@@ -154,24 +104,13 @@ def test_a_killed_client_frees_its_chunks_on_both_devices(daemon):
     assert not any(f"@{victim.pid}" in task.name for task in rtswap.stats().tasks)
 
 
-def run_once_connected(model: Swapped) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return model.run()
-        except rtswap.DaemonUnavailable:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-
-
 def test_both_banks_are_taken_over_by_a_restarted_daemon(daemon):
     first, second = on_both()
     together(lambda: run_in_turn(first, 1), lambda: run_in_turn(second, 1))
     daemon.kill()
     daemon.start()
     for model in (*first, *second):
-        run_once_connected(model)
+        once_connected(model.run)
 
 
 def test_a_device_is_taken_away_and_the_other_goes_on(daemon):
@@ -183,7 +122,7 @@ def test_a_device_is_taken_away_and_the_other_goes_on(daemon):
     daemon.kill()
     daemon.start(flags=ONE)
     for model in first:
-        run_once_connected(model)
+        once_connected(model.run)
     for gone in (*second, buffers[1]):
         with pytest.raises(rtswap.UnknownDevice, match=r"SIM-1.*Close"), gone.task.job():
             pytest.fail("entered")
@@ -206,7 +145,7 @@ def test_a_device_is_taken_away_and_the_other_goes_on(daemon):
         daemon.kill()
         daemon.start(flags=TWO)
         for model in first:
-            run_once_connected(model)
+            once_connected(model.run)
     with pytest.raises(rtswap.UnknownDevice, match="SIM-1"):
         second[1].run()
     rtswap.disable()
@@ -221,4 +160,4 @@ def test_a_changed_bank_is_still_refused_with_the_names_of_its_holders(daemon):
     with pytest.raises(DemoError, match=r"SIM-0.*still held by test \(pid"):
         daemon.start(flags=("--simulate", "20MiB", "--simulate", "14MiB"))
     daemon.start(flags=TWO)
-    run_once_connected(first[0])
+    once_connected(first[0].run)

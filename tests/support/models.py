@@ -71,6 +71,35 @@ def _encoder(width: int, layers: int, dtype: torch.dtype) -> nn.Module:
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
+class Half(nn.Module):
+    """One layer. In train mode it counts its calls, and what it returns depends on the count."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Same shape as ``x``, on the device of the layer."""
+        x = x.to(self.linear.weight.device)
+        if self.training:
+            self.calls += 1
+        return torch.tanh(self.linear(x)) + self.calls
+
+
+class Spread(nn.Module):
+    """Two halves that may lie on different devices."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.encoder = Half(width)
+        self.decoder = Half(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Same shape as ``x``, on the decoder's device."""
+        return self.decoder(self.encoder(x))
+
+
 def build(name: str, seed: int = 0, batch: int = 1) -> tuple[nn.Module, torch.Tensor]:
     """A model and an input for it, both on the CPU."""
     torch.manual_seed(seed)
@@ -85,6 +114,8 @@ def build(name: str, seed: int = 0, batch: int = 1) -> tuple[nn.Module, torch.Te
             return _encoder(4096, 11, torch.bfloat16), torch.randn(batch, 128, 4096).bfloat16()
         case "encoder_24":
             return _encoder(1024, 24, torch.bfloat16), torch.randn(batch, 128, 1024).bfloat16()
+        case "spread":
+            return Spread(8192), torch.randn(batch, 8192)
         case "small":
             return ResidualNet(160, 4), torch.randn(batch, 3, 64, 64)
         case "tiny":

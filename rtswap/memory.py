@@ -1,0 +1,313 @@
+"""All memory of one model: its tensors, closed whenever no job holds a grant."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from rtswap import _core, closed_storage, streams
+from rtswap.arena import Arena
+from rtswap.collect import Collected, is_wrapper
+from rtswap.contents import Contents, shown
+from rtswap.devices import synchronize
+from rtswap.errors import Closed, Error, EscapedTensor, InvalidArgument, Unsupported
+from rtswap.jobs import note_stream
+
+if TYPE_CHECKING:
+    from rtswap.region import Region
+
+log = logging.getLogger("rtswap")
+
+ARRIVING = "had not arrived yet at this point"
+"""In the message of a tensor that a job reached before its memory was there."""
+
+
+class Memory:
+    """An arena on each device of the model. Shared by all tasks that ``share()`` the model.
+
+    Threads: any, with the GIL.
+    """
+
+    def __init__(self, session: _core.Session, label: str, *, verify: bool = False) -> None:
+        self.session = session
+        self.label = label
+        self.arenas: list[Arena] = []
+        self.regions: list[Region] = []
+        self.saved_bytes = 0
+        """Of read_only tensors that jobs wrote and that were taken over into the host image."""
+        self._contents: list[Contents] = []
+        self._verify = verify
+        self._warned = False
+        self._holders: set[object] = set()
+        self._closed = False
+        self._lock = threading.RLock()
+
+    # --- growing -------------------------------------------------------------------------------
+
+    def add_arena(self, device: int, torch_device: torch.device) -> Arena:
+        """``device``: index in the session, not used by another arena of this memory."""
+        if torch_device.type == "cpu":
+            closed_storage.make_questions_safe()
+        else:
+            streams.note_when_current(note_stream)
+        arena = Arena(self.session, device, torch_device, self.label)
+        self.arenas.append(arena)
+        return arena
+
+    def discard(self) -> None:
+        """Of a task that was refused: nothing of it was adopted."""
+        for arena in self.arenas:
+            arena.close()
+
+    def adopt(self, sets: Sequence[_core.TensorSet], collected: Collected) -> None:
+        """Moves the tensors, which were prepared in the arenas, and closes them, unless a job is
+        running."""
+        with self._lock:
+            for tensors in sets:
+                tensors.commit(self.session)
+            contents = Contents(sets, collected)
+            contents.watch()
+            self._contents.append(contents)
+            if not self._holders:
+                for tensors in sets:
+                    tensors.close(self._closed_message())
+
+    @property
+    def torch_devices(self) -> list[torch.device]:
+        return [arena.torch_device for arena in self.arenas]
+
+    def single_arena(self, what: str) -> Arena:
+        """For what needs all memory on one device; ``Unsupported`` where it is not."""
+        if len(self.arenas) > 1:
+            raise Unsupported(
+                f"{what} is not offered for {self.label}, whose model is spread over "
+                f"{len(self.arenas)} devices. It works for models that lie on one device."
+            )
+        return self.arenas[0]
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._holders)
+
+    @property
+    def _sets(self) -> list[_core.TensorSet]:
+        return [tensors for contents in self._contents for tensors in contents.sets]
+
+    def stats(self) -> dict[str, int]:
+        """Of all devices together, with the names of :class:`rtswap.TaskStats`."""
+        total: Counter[str] = Counter()
+        for arena in self.arenas:
+            total.update(arena.stats())
+        total["repaired_writes"] += self.saved_bytes
+        return dict(total)
+
+    # --- jobs ----------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises unless every tensor of the modules still lies in its arena."""
+        if self._closed:
+            raise Closed(f"{self.label} was closed. Register its model again.")
+        names = list(dict.fromkeys(name for tensors in self._sets for name in tensors.escaped()))
+        if names:
+            raise EscapedTensor(
+                f"{len(names)} tensor(s) of {self.label} no longer lie in its memory: "
+                f"{shown(names)}. Something replaced them or their storage (.half(), .to(), "
+                "load_state_dict(assign=True), share_memory(), p.data = ..., a new parameter). "
+                "Close the task, change the model, and register it again; load_state_dict() "
+                "without assign works inside rtswap.resident(model), and what replaces tensors for "
+                "one call only (functional_call, torch.export) inside `with task.job():`."
+            )
+        for contents in self._contents:
+            if contents.restructured():
+                contents.look_again(self.label, self._sets)
+        self._report_repairs()
+
+    def open(self, holder: object, landed_chunks: int | None = None) -> None:
+        """A grant begins: torch may touch the storages; with ``landed_chunks`` those that lie in
+        the first so many (REQUIRES then: not busy, one arena). Whatever comes of it, `close` ends
+        it."""
+        with self._lock:
+            if self._closed:
+                raise Closed(f"{self.label} was closed. Register its model again.")
+            self._holders.add(holder)
+            if len(self._holders) > 1:
+                return
+            for tensors in self._sets:
+                if landed_chunks is None:
+                    tensors.open()
+                else:
+                    tensors.close_beyond(landed_chunks, self._arriving_message())
+                tensors.note_versions()
+
+    def gate(self, landed_chunks: int, wait: Callable[[int], int]) -> _core.PrefixGate:
+        """Operators that use more than has landed call ``wait(chunks)`` first. REQUIRES, as what
+        follows here: one arena."""
+        return _core.PrefixGate(self._sets, landed_chunks, wait)
+
+    def close_beyond(self, landed_chunks: int) -> None:
+        for tensors in self._sets:
+            tensors.close_beyond(landed_chunks, self._arriving_message())
+
+    def open_up_to(self, landed_chunks: int) -> None:
+        """More has landed since `close_beyond`."""
+        for tensors in self._sets:
+            tensors.open_up_to(landed_chunks)
+
+    def close(self, holder: object) -> None:
+        """A grant ends. Idempotent."""
+        with self._lock:
+            if self._holders == {holder} and not self._closed:
+                self._keep_written()
+                message = self._closed_message()
+                for tensors in self._sets:
+                    tensors.close(message)
+            self._holders.discard(holder)
+
+    def _keep_written(self) -> None:
+        """Eviction would drop what the job wrote to read_only tensors."""
+        try:
+            names = [name for contents in self._contents for name in contents.changed()]
+            if not names:
+                return
+            synchronize(self.torch_devices)  # whichever stream wrote
+            self.saved_bytes += sum(tensors.save_changed(False) for tensors in self._sets)
+        except RuntimeError as error:  # the grant must be given back in any case
+            log.error("%s: what a job wrote to its weights is lost: %s", self.label, error)
+            return
+        self._warn_written(shown(names))
+
+    def _report_repairs(self) -> None:
+        if not self._verify or self._warned:
+            return
+        found = sum(arena.stats()["repaired_writes"] for arena in self.arenas)
+        if found:
+            self._warn_written(f"{found} bytes, found by verify=True")
+
+    def _warn_written(self, what: str) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "%s: a job wrote to read_only tensors (%s). The values were kept, at the cost of a "
+            "copy. Register them as mutable (kinds={pattern: 'mutable'}): without verify=True, "
+            "writes through .data, numpy or fused optimizers are noticed by nobody and lost.",
+            self.label,
+            what,
+        )
+
+    def settle_regions(self) -> None:
+        """The grant's work has completed on the device."""
+        for region in self.regions:
+            region.settle()
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Gives the tensors ordinary memory with the bytes they have now, and ends the arenas.
+
+        Needs neither a grant nor a connected arbiter. REQUIRES: its tasks are closed.
+        """
+        with self._lock:
+            for region in self.regions:
+                region.retire()
+            try:
+                self._save()
+                self._report_repairs()
+            finally:  # without a device there are still the bytes of the last eviction
+                for tensors in self._sets:
+                    tensors.release()
+                self._contents.clear()
+                self._closed = True
+        for arena in self.arenas:
+            arena.close()
+
+    def _save(self) -> None:
+        """One that fails keeps no other from being saved."""
+        failures = []
+        for arena in self.arenas:
+            try:
+                arena.save()
+            except Error as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def renew_lock(self) -> None:
+        self._lock = threading.RLock()
+
+    def forsake(self, why: str) -> None:
+        """Closes the tensors for good, without giving them memory."""
+        with self._lock:
+            self._closed = True
+            for region in self.regions:
+                region.retire()
+            for tensors in self._sets:
+                tensors.close(f"{self.label}: {why}")
+
+    def save_changed(self) -> None:
+        """Writes read_only storages that changed during this grant to the host image: on purpose.
+
+        Storages without version counters (inference mode) are written in any case.
+        """
+        for contents in self._contents:
+            contents.changed()
+            for tensors in contents.sets:
+                tensors.save_changed(True)
+                tensors.note_versions()
+
+    def copy_mutable(self) -> list[list[torch.Tensor]]:
+        return [tensors.copy_mutable() for tensors in self._sets]
+
+    def assign_mutable(self, copies: list[list[torch.Tensor]]) -> None:
+        for tensors, copy in zip(self._sets, copies, strict=True):
+            tensors.assign_mutable(copy)
+
+    def _arriving_message(self) -> str:
+        return (
+            f"rtswap: this tensor belongs to {self.label}, and {ARRIVING} of its running job. "
+            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), a "
+            "kernel of another library), or ran in another thread than the job. Call "
+            "rtswap.current_job().wait_for_memory() in the job first."
+        )
+
+    def _closed_message(self) -> str:
+        return (
+            f"rtswap: this tensor belongs to {self.label}, which holds no memory now (it may be "
+            "swapped out). Enter `with task.job():` to run the model, or `with "
+            "rtswap.resident(model):` to read, save or load it."
+        )
+
+
+def plan(
+    collected: Collected, device: torch.device, label: str, *, meta_allowed: bool = False
+) -> _core.TensorSet:
+    """Groups and checks the tensors of one device; changes nothing."""
+    for name, _, _, tensor in collected.watches:
+        if is_wrapper(tensor) and tensor.device != device:
+            raise Unsupported(
+                f"'{name}' is a {type(tensor).__name__}, a wrapper around other tensors, and is on "
+                f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
+                "before registering it."
+            )
+    tensors = _core.TensorSet(collected.tensors, device, label, meta_allowed)
+    # After the set has refused tensors that are closed, with a better word than is_shared() has.
+    for name, tensor, _ in collected.tensors:
+        if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
+            raise InvalidArgument(
+                f"'{name}' cannot be made swappable: it lies in memory shared with other processes "
+                "(share_memory()), which would stay behind. Clone it first."
+            )
+    left = tensors.left_behind()
+    if left:
+        log.warning(
+            "%s: other tensors share memory with %s and do not move along; they keep the old "
+            "values. Make them part of the model, or drop them before registering.",
+            label,
+            ", ".join(repr(name) for name in left[:5]),
+        )
+    return tensors
