@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 from rtswap import _core
 from rtswap.devices import synchronize
 from rtswap.jobs import Job
-from rtswap.memory import ARRIVING
 from rtswap.raw_access import operators_may_be_bypassed
 from rtswap.stretches import Pass, stretches
 
@@ -92,7 +91,7 @@ def _rehearse(
                 run()
             found.append((rehearsal.begun_ns, rehearsal.ended_ns, rehearsal.uses))
     except RuntimeError as error:
-        if ARRIVING not in str(error):
+        if not task._memory.refused(error):
             raise
         log.info("task '%s' begins its jobs with all memory there: %s", task.name, error)
         return []

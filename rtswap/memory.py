@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rtswap")
 
-ARRIVING = "had not arrived yet at this point"
-"""In the message of a tensor that a job reached before its memory was there."""
-
 
 class Memory:
     """An arena on each device of the model. Shared by all tasks that ``share()`` the model.
@@ -141,7 +138,7 @@ class Memory:
                 if landed_chunks is None:
                     tensors.open()
                 else:
-                    tensors.close_beyond(landed_chunks, self._arriving_message())
+                    tensors.close_beyond(landed_chunks, self._closed_message())
                 tensors.note_versions()
 
     def gate(self, landed_chunks: int, wait: Callable[[int], int]) -> _core.PrefixGate:
@@ -151,7 +148,7 @@ class Memory:
 
     def close_beyond(self, landed_chunks: int) -> None:
         for tensors in self._sets:
-            tensors.close_beyond(landed_chunks, self._arriving_message())
+            tensors.close_beyond(landed_chunks, self._closed_message())
 
     def open_up_to(self, landed_chunks: int) -> None:
         """More has landed since `close_beyond`."""
@@ -267,19 +264,19 @@ class Memory:
         for tensors, copy in zip(self._sets, copies, strict=True):
             tensors.assign_mutable(copy)
 
-    def _arriving_message(self) -> str:
-        return (
-            f"rtswap: this tensor belongs to {self.label}, and {ARRIVING} of its running job. "
-            "Operators of torch wait for it by themselves; what reached it was none (data_ptr(), a "
-            "kernel of another library), or ran in another thread than the job. Call "
-            "rtswap.current_job().wait_for_memory() in the job first."
-        )
+    def refused(self, error: BaseException) -> bool:
+        """Whether it comes from a tensor of this model that was closed."""
+        return self._closed_message() in str(error)
 
     def _closed_message(self) -> str:
+        # One for all cases: a thread that is being refused may be reading it at any time.
         return (
             f"rtswap: this tensor belongs to {self.label}, which holds no memory now (it may be "
-            "swapped out). Enter `with task.job():` to run the model, or `with "
-            "rtswap.resident(model):` to read, save or load it."
+            "swapped out, or on its way for a running job). Enter `with task.job():` to run "
+            "the model, or `with rtswap.resident(model):` to read, save or load it. In a job, "
+            "operators of torch wait by themselves; before anything else that reaches the tensor "
+            "(data_ptr(), a kernel of another library, another thread), call "
+            "rtswap.current_job().wait_for_memory()."
         )
 
 

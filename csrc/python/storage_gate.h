@@ -2,50 +2,47 @@
 // access to the pointer through torch raises a RuntimeError with the given message instead, old
 // views and tied tensors included, because the mark is on the StorageImpl that they share.
 //
+// Threads without the GIL may be on their way through a storage while it is opened or closed, so
+// these touch flags alone: not the pointer, and the message, which a refused thread is reading,
+// only when it is a new one.
+//
 // LibTorch only.
 #pragma once
 
 #include <c10/core/StorageImpl.h>
 
 #include <string>
-#include <utility>
 
 namespace rtswap::python {
 
-// torch 2.13 has a way to open a storage again; before that the flag is private. An explicit
-// template instantiation may name private members, which is the one legal way to reach it.
-template <class Tag, typename Tag::Member kMember>
+// The flags are private, and torch's own calls to set them also replace the message. An explicit
+// template instantiation may name private members, which is the one legal way to reach them.
+template <class Tag, bool c10::StorageImpl::*kMember>
 struct Expose {
-  friend constexpr typename Tag::Member exposed(Tag) { return kMember; }
+  friend constexpr bool c10::StorageImpl::*exposed(Tag) { return kMember; }
 };
-struct ThrowFlag {
-  using Member = bool c10::StorageImpl::*;
-  friend constexpr Member exposed(ThrowFlag);
+struct Refused {
+  friend constexpr bool c10::StorageImpl::*exposed(Refused);
 };
-template struct Expose<ThrowFlag, &c10::StorageImpl::throw_on_immutable_data_ptr_>;
+struct Checked {  // whether mutable access looks at the other flags
+  friend constexpr bool c10::StorageImpl::*exposed(Checked);
+};
+template struct Expose<Refused, &c10::StorageImpl::throw_on_immutable_data_ptr_>;
+template struct Expose<Checked, &c10::StorageImpl::has_mutable_data_ptr_check_>;
 
-template <class Impl>
-concept CanBeCleared = requires(Impl& storage) {
-  storage.clear_data_ptr_access_error_msg_();
-};
-
-// Despite its name torch's call releases nothing. Idempotent; the last message wins.
+// Idempotent.
 inline void close_storage(c10::StorageImpl& storage, const std::string& message) {
-  storage.release_data_and_set_meta_custom_data_ptr_error_msg_(message);
+  if (storage.get_extra_meta().custom_data_ptr_error_msg_ != message) {
+    // Despite its name this releases nothing.
+    storage.release_data_and_set_meta_custom_data_ptr_error_msg_(message);
+    return;
+  }
+  storage.*exposed(Checked{}) = true;
+  storage.*exposed(Refused{}) = true;
 }
 
-// Idempotent. A template, so that the branch for the other torch is never compiled.
-template <class Impl = c10::StorageImpl>
-void open_storage(Impl& storage) {
-  if constexpr (CanBeCleared<Impl>) {
-    storage.clear_data_ptr_access_error_msg_();
-  } else {
-    storage.*exposed(ThrowFlag{}) = false;
-    // Setting the pointer to what it is refreshes the flag that torch caches for speed.
-    c10::DataPtr same = std::move(storage._mutable_data_ptr_no_checks());
-    storage.set_data_ptr_noswap(std::move(same));
-  }
-}
+// Idempotent. What is checked at mutable access without being refused costs a nanosecond.
+inline void open_storage(c10::StorageImpl& storage) { storage.*exposed(Refused{}) = false; }
 
 // The pointer, whether the storage is open or not.
 inline void* address_of(c10::StorageImpl& storage) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import mmap
+import threading
 from collections.abc import Callable
 from ctypes import addressof, c_char
 
@@ -131,6 +132,44 @@ def test_closing_refuses_every_access_and_harms_nothing():
     moved.tensors.open()
     assert moved.tensors.escaped() == []
     assert torch.equal(model(x), plain(x))
+
+
+def test_a_thread_that_is_being_refused_reads_the_whole_message():
+    """It does so without the GIL, while the storage is opened and closed again and again."""
+    model, _ = cnn()
+    moved = Moved(model)
+    weight = model.layers[0].weight.detach()
+    message = "not now: " + "x" * 1000
+    stop = threading.Event()
+    refused = [0, 0]
+    wrong: list[object] = []
+
+    def read(which: int) -> None:
+        while not stop.is_set():
+            error = error_of(weight.clone)
+            if error is None:
+                continue
+            refused[which] += 1
+            if message not in str(error):
+                wrong.append(error)
+                return
+
+    moved.tensors.close(message)
+    readers = [threading.Thread(target=read, args=(which,)) for which in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        while min(refused) < 20_000 and not wrong:
+            moved.tensors.open()
+            for _ in range(3):
+                moved.tensors.close(message)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert not wrong
+    moved.tensors.open()
+    assert not weight.isnan().any()
 
 
 def test_a_small_view_of_a_large_storage_moves_alone():
