@@ -113,8 +113,15 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
 
 def build(scale: Scale, draw: Draw) -> tuple[nn.Module, torch.Tensor]:
     """A stack of equal layers, its input beside it, both on the CPU."""
-    layers = (nn.Linear(scale.width, scale.width, bias=False) for _ in range(draw.layers))
-    return nn.Sequential(*layers).eval(), torch.randn(draw.batch, scale.width)
+    # The same random weights in each layer: drawing gigabytes of them takes longer than a run.
+    weight = torch.randn(scale.width, scale.width) / scale.width**0.5
+    with torch.device("meta"):
+        layers = [nn.Linear(scale.width, scale.width, bias=False) for _ in range(draw.layers)]
+    model = nn.Sequential(*layers).to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(weight)
+    return model, torch.randn(draw.batch, scale.width)
 
 
 def execution_ms(task: rtswap.Task, model: nn.Module, x: torch.Tensor) -> float:

@@ -25,7 +25,7 @@ rtswap, restore then run
     charged as beside copies.
 rtswap, run while restoring
     The same for tasks whose layers are known: each runs once the one before has and its memory is
-    there. Layers are equal stretches of memory and execution: an assumption of the table.
+    there. Some tables take the layers of a model as equal; they say so.
 rtswap, staged tasks too
     Some tasks are restored in the background, as far as their run does not hide it, before they
     take the GPU. The planner chooses them; the arbiter does not run them so yet.
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 from bench.schedulability.drawing import DrawnTask, TaskSet
@@ -158,12 +158,14 @@ def rtswap_tasks(case: Case, *, layers: bool) -> list[dict[str, Any]]:
 
 
 def layers_of(task: DrawnTask, wcet_ns: int) -> list[tuple[int, int]]:
-    """(chunks, ns): equal stretches of memory and execution, `wcet_ns` together."""
-    count = task.model.stretches
-    ends_ns = [wcet_ns * layer // count for layer in range(count + 1)]
+    """(chunks, ns): the stretches of its model, `wcet_ns` together."""
+    ends_ns = list(accumulate((ns for _, ns in task.model.stretches), initial=0))
+    scaled_ns = [wcet_ns * end_ns // ends_ns[-1] for end_ns in ends_ns]
     return [
-        (-(-task.model.weights_bytes * (layer + 1) // (count * CHUNK_BYTES)), end_ns - begin_ns)
-        for layer, (begin_ns, end_ns) in enumerate(pairwise(ends_ns))
+        (-(-needed_bytes // CHUNK_BYTES), end_ns - begin_ns)
+        for (needed_bytes, _), (begin_ns, end_ns) in zip(
+            task.model.stretches, pairwise(scaled_ns), strict=True
+        )
     ]
 
 

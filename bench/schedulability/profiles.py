@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "profiles"
 TABLES = ("h100-gen5", "scaled-24gb-gen4")
@@ -18,7 +19,8 @@ class Model:
     family: str  # "vision" or "language"
     weights_bytes: int
     execution_ns: int  # alone on the GPU, all memory there
-    stretches: int  # of equal memory and execution that it is taken to consist of
+    stretches: tuple[tuple[int, int], ...]
+    """(bytes, ns) in order: what runs for so long needs no more than the first bytes."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,15 @@ class Table:
     models: tuple[Model, ...]
 
 
+def _stretches(entry: dict[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Measured ones, [MB, ms] each, or a number: so many of equal memory and execution."""
+    given = entry["stretches"]
+    if isinstance(given, int):
+        shares = [(layer / given, 1 / given) for layer in range(1, given + 1)]
+        given = [(entry["weights_mb"] * a, entry["execution_ms"] * b) for a, b in shares]
+    return tuple((round(megabytes * 10**6), round(ms * 10**6)) for megabytes, ms in given)
+
+
 def read_table(name: str) -> Table:
     values = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     models = tuple(
@@ -40,7 +51,7 @@ def read_table(name: str) -> Table:
             family=entry["family"],
             weights_bytes=round(entry["weights_mb"] * 10**6),
             execution_ns=round(entry["execution_ms"] * 10**6),
-            stretches=entry["stretches"],
+            stretches=_stretches(entry),
         )
         for entry in values["models"]
     )

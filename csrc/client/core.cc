@@ -111,11 +111,17 @@ std::optional<Error> Core::unusable() const {
 }
 
 void Core::send(protocol::ClientMessage message) {
-  if (phase_ == Phase::connected) answer(std::move(message));
+  if (phase_ == Phase::connected && link_up_) (void)link_->send(std::move(message));
 }
 
 void Core::answer(protocol::ClientMessage message) {
-  if (link_up_) (void)link_->send(std::move(message));  // a lost link reports itself
+  if (link_up_) (void)link_->queue(std::move(message));  // a lost link reports itself
+}
+
+Core::Turn::~Turn() {
+  const std::shared_ptr<protocol::Link> link = core_.link_;
+  lock_.unlock();
+  if (link) link->flush();
 }
 
 void Core::end_for_good(const Error& error) {

@@ -128,10 +128,24 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
 
   // The error of every call when the session is not connected; empty: it is.
   std::optional<Error> unusable() const;
+  // Holds the mutex, and at its end lets the arbiter take in what was said: on this thread, where
+  // it is in this process.
+  class Turn {
+   public:
+    explicit Turn(Core& core) : core_(core), lock_(core.mutex_) {}
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Core& core_;
+    std::unique_lock<std::mutex> lock_;
+  };
+
   // To an arbiter that is connected; what is not sent is made up for when the session resumes.
   void send(protocol::ClientMessage message);
-  // What an engine did. Also sent between Hello and the end of resuming: the arbiter may ask at
-  // once.
+  // What an engine or a job did. Also sent between Hello and the end of resuming: the arbiter may
+  // ask at once. REQUIRES a Turn, or a message of the arbiter that this answers.
   void answer(protocol::ClientMessage message);
   // The session is over for good: everybody who waits is told, nothing is sent any more.
   void end_for_good(const Error& error);

@@ -1,9 +1,11 @@
 #include "csrc/client/device.h"
 
 #include <array>
+#include <optional>
 #include <utility>
 
-#include "csrc/base/clock.h"
+#include "csrc/driver/await_event.h"
+#include "csrc/engine/engine_thread.h"
 
 namespace rtswap::client {
 
@@ -11,13 +13,12 @@ Device::Device(std::shared_ptr<driver::Driver> driver, std::shared_ptr<const ban
                engine::EngineListener& listener, engine::EngineOptions options)
     : driver_(std::move(driver)),
       bank_(std::move(bank)),
-      engine_(*driver_, *bank_, listener, options),
-      thread_(*driver_, "rtswap-device") {}
+      engine_(*driver_, *bank_, listener, options) {}
 
 Device::~Device() {
-  (void)thread_.run([this] {
+  (void)engine::run_attached(*driver_, [this] {
     // What the driver does not take back ends with the process.
-    for (const driver::EventHandle event : events_) (void)driver_->destroy_event(event);
+    for (const driver::EventHandle event : spare_events_) (void)driver_->destroy_event(event);
     return Status();
   });
 }
@@ -27,24 +28,50 @@ Result<LinkSpeed> Device::link_speed(const protocol::DeviceDescription& descript
     return LinkSpeed{description.simulated_bytes_per_s, description.simulated_bytes_per_s};
   }
   LinkSpeed speed;
-  RTSWAP_TRY(thread_.run([&]() -> Status {
+  RTSWAP_TRY(engine::run_attached(*driver_, [&]() -> Status {
     RTSWAP_ASSIGN(speed, probe_link(*driver_, kProbe_bytes));
     return {};
   }));
   return speed;
 }
 
-Status Device::complete(std::span<const driver::StreamHandle> streams,
-                        const std::function<void(int64_t)>& completed) {
+Status Device::complete(std::span<const driver::StreamHandle> streams) {
   constexpr std::array kDefaultStream{driver::StreamHandle{0}};
-  const Status status = thread_.run([&] {
-    Status waited =
-        wait_for(streams.empty() ? std::span<const driver::StreamHandle>(kDefaultStream) : streams);
-    completed(monotonic_now_ns());
-    return waited;
+  if (streams.empty()) streams = kDefaultStream;
+  std::vector<driver::EventHandle> events;
+  // All are recorded before the first is waited for: work queued meanwhile is not this job's. One
+  // bad stream is no reason not to wait for the others: their memory is taken away afterwards.
+  Status status = driver_->on_program_thread([&] {
+    Status first_failure;
+    const auto note = [&](Status outcome) {
+      if (!outcome && first_failure) first_failure = std::move(outcome);
+    };
+    for (const driver::StreamHandle stream : streams) note(record(stream, events));
+    for (const driver::EventHandle event : events) note(driver::await_event(*driver_, event));
+    return first_failure;
   });
-  if (!status) return fail(explain(status.error()));
+  {
+    const std::lock_guard lock(mutex_);
+    spare_events_.insert(spare_events_.end(), events.begin(), events.end());
+  }
+  if (!status) return fail(explain(std::move(status).error()));
   return {};
+}
+
+Status Device::record(driver::StreamHandle stream, std::vector<driver::EventHandle>& events) {
+  std::optional<driver::EventHandle> event;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!spare_events_.empty()) {
+      event = spare_events_.back();
+      spare_events_.pop_back();
+    }
+  }
+  if (!event) {
+    RTSWAP_ASSIGN(event, driver_->create_event());
+  }
+  events.push_back(*event);
+  return driver_->record_event(*event, stream);
 }
 
 Error Device::explain(Error error) const {
@@ -61,22 +88,6 @@ Error Device::explain(Error error) const {
                 "a CUDA graph or a kernel with an exported pointer, which no closed tensor stops. "
                 "Such work belongs inside `with task.job():`";
   return error;
-}
-
-Status Device::wait_for(std::span<const driver::StreamHandle> streams) {
-  while (events_.size() < streams.size()) {
-    RTSWAP_ASSIGN(const driver::EventHandle event, driver_->create_event());
-    events_.push_back(event);
-  }
-  // All are recorded before the first is waited for: work queued meanwhile is not this job's. One
-  // bad stream is no reason not to wait for the others: their memory is taken away afterwards.
-  Status first_failure;
-  const auto note = [&](Status status) {
-    if (!status && first_failure) first_failure = std::move(status);
-  };
-  for (size_t i = 0; i < streams.size(); ++i) note(driver_->record_event(events_[i], streams[i]));
-  for (size_t i = 0; i < streams.size(); ++i) note(driver_->synchronize_event(events_[i]));
-  return first_failure;
 }
 
 }  // namespace rtswap::client

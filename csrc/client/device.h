@@ -1,14 +1,13 @@
-// One device of the session in use: driver, bank, engine, and the thread that waits for its work.
+// One device of the session in use: driver, bank, engine, and how jobs wait for their work on it.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
 #include "csrc/bank/bank.h"
 #include "csrc/base/result.h"
-#include "csrc/client/attached_thread.h"
 #include "csrc/client/link_probe.h"
 #include "csrc/driver/driver.h"
 #include "csrc/engine/engine.h"
@@ -33,25 +32,23 @@ class Device {
   // Measures the link; of a simulated device what its description says. Blocks.
   Result<LinkSpeed> link_speed(const protocol::DeviceDescription& description);
 
-  // Waits until the work queued so far on `streams` (none: the default stream) has completed, then
-  // calls `completed` (also when waiting fails) on the thread of the device. Blocks. Errors are
-  // explained.
-  Status complete(std::span<const driver::StreamHandle> streams,
-                  const std::function<void(int64_t completed_ns)>& completed);
+  // Waits until the work queued so far on `streams` (none: the default stream) has completed, or
+  // cannot complete any more. Blocks. Errors are explained.
+  Status complete(std::span<const driver::StreamHandle> streams);
 
   // To a lost context it adds whose memory was not on the device: some program of this process may
   // have reached for it. Other errors stay as they are.
   Error explain(Error error) const;
 
  private:
-  // On the thread of the device.
-  Status wait_for(std::span<const driver::StreamHandle> streams);
+  // Adds an event behind what is queued on `stream`.
+  Status record(driver::StreamHandle stream, std::vector<driver::EventHandle>& events);
 
   const std::shared_ptr<driver::Driver> driver_;
   const std::shared_ptr<const bank::Bank> bank_;
-  std::vector<driver::EventHandle> events_;  // of the thread
   engine::Engine engine_;
-  AttachedThread thread_;
+  std::mutex mutex_;  // guards what follows
+  std::vector<driver::EventHandle> spare_events_;
 };
 
 }  // namespace rtswap::client

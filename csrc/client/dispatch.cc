@@ -172,7 +172,7 @@ void Core::on(const protocol::Fault& message) { end_for_good(message.error); }
 // ------------------------------------------------------------------------------------ engines
 
 void Core::on_restored(engine::ArenaId id, uint32_t landed_chunks) {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr || arena->closing) return;
   arena->landed = landed_chunks;
@@ -189,7 +189,7 @@ void Core::forget_landed(ArenaRecord& arena) {
 }
 
 void Core::on_restore_failed(engine::ArenaId id, uint32_t resident_chunks, const Error& error) {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr || arena->closing) return;
   arena->landed = resident_chunks;
@@ -216,7 +216,7 @@ void Core::on_evict_failed(engine::ArenaId arena, uint32_t resident_chunks, cons
 
 void Core::answer_eviction(engine::ArenaId id, uint32_t resident_chunks,
                            uint64_t written_back_bytes) {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr || arena->closing) return;
   ++arena->revokes_answered;

@@ -74,6 +74,11 @@ class EmbeddedLink final : public protocol::Link {
     arbiter_->loop().post(arbiter::FromClient{kSession, std::move(message)});
     return {};
   }
+  Status queue(protocol::ClientMessage message) override {
+    arbiter_->loop().queue(arbiter::FromClient{kSession, std::move(message)});
+    return {};
+  }
+  void flush() override { arbiter_->loop().run_queued(); }
 
   Result<protocol::Snapshot> snapshot(int64_t) override { return arbiter_->loop().snapshot(); }
 

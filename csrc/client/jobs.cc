@@ -2,9 +2,11 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "csrc/base/clock.h"
+#include "csrc/base/units.h"
 #include "csrc/client/core.h"
 
 namespace rtswap::client {
@@ -12,13 +14,29 @@ namespace {
 
 using State = JobRecord::State;
 
+// The answer of a daemon with nothing else to do comes within this time of the request.
+constexpr int64_t kWatch_ns = 300_us;
+
 bool runs(const JobRecord& job) {
   return job.state == State::started || job.state == State::ending;
 }
 
 void announce(JobRecord& job) {
+  job.announced.store(true, std::memory_order_release);
   job.changed.notify_all();
   if (job.ready_fd) (void)eventfd_write(job.ready_fd.get(), 1);
+}
+
+// Looks for an answer for a moment before sleeping: a thread that sleeps wakes up some 50 us after
+// it, a good part of what a grant takes.
+void watch_for_answer(const JobRecord& job, int64_t limit_ns) {
+  int64_t give_up_ns = job.requested_ns + kWatch_ns;
+  if (limit_ns >= 0) {
+    give_up_ns = std::min(give_up_ns, monotonic_now_ns() + std::min(limit_ns, kWatch_ns));
+  }
+  while (!job.announced.load(std::memory_order_acquire) && monotonic_now_ns() < give_up_ns) {
+    std::this_thread::yield();
+  }
 }
 
 // The arbiter's own rule: the deadline of a release that comes early counts from one period after
@@ -58,7 +76,7 @@ bool Core::can_start(const JobRecord& job) const {
 }
 
 Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start) {
-  const std::lock_guard lock(mutex_);
+  const Turn turn(*this);
   RTSWAP_TRY(check_task(*task));
   auto job = std::make_shared<JobRecord>();
   for (const engine::ArenaId id : task->arenas) {
@@ -76,7 +94,7 @@ Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclu
   job->info.deadline_ns =
       exclusive ? protocol::kNoDeadline_ns : next_deadline(*task, job->info.release_ns);
   jobs_[job->id] = job;
-  send(protocol::Release{job->id, task->id, job->info.release_ns, job->info.deadline_ns});
+  answer(protocol::Release{job->id, task->id, job->info.release_ns, job->info.deadline_ns});
   return job;
 }
 
@@ -99,6 +117,7 @@ void Core::arena_changed(const ArenaRecord& arena) {
 }
 
 Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
+  watch_for_answer(*job, limit_ns);
   std::unique_lock lock(mutex_);
   const bool in_time =
       wait_limited(job->changed, lock, limit_ns, [&] { return job->state != State::waiting; });
@@ -195,7 +214,7 @@ bool Core::has_running_jobs() const {
 
 void Core::cancel(const JobPtr& job) {
   {
-    const std::lock_guard lock(mutex_);
+    const Turn turn(*this);
     if (job->state == State::over || job->state == State::ending || job->state == State::settling) {
       return;
     }
@@ -207,7 +226,7 @@ void Core::cancel(const JobPtr& job) {
       } else if (job->granted || phase_ != Phase::connected) {
         report_done(job);
       } else {
-        send(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
+        answer(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
       }
       return;
     }
@@ -229,16 +248,12 @@ Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHa
   }
   Status first_failure;
   for (size_t i = 0; i < devices.size(); ++i) {
-    const bool last = i + 1 == devices.size();
     Status status = devices[i]->complete(
-        i < streams.size() ? std::span(streams[i]) : std::span<const driver::StreamHandle>(),
-        [&](int64_t completed_ns) {
-          if (!last) return;
-          const std::lock_guard lock(mutex_);
-          finish(job, completed_ns);
-        });
+        i < streams.size() ? std::span(streams[i]) : std::span<const driver::StreamHandle>());
     if (first_failure && !status) first_failure = std::move(status);
   }
+  const Turn turn(*this);
+  finish(job, monotonic_now_ns());
   return first_failure;
 }
 
@@ -264,7 +279,7 @@ void Core::settle(const JobPtr& job) {
 
 void Core::report_done(const JobPtr& job) {
   job->state = State::over;
-  send(protocol::JobDone{job->id, job->execution_ns});
+  if (phase_ == Phase::connected) answer(protocol::JobDone{job->id, job->execution_ns});
   jobs_.erase(job->id);
   changed_.notify_all();
 }

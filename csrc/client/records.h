@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -109,6 +110,7 @@ struct JobRecord {
   std::optional<Error> error;  // over without having been ended
   UniqueFd ready_fd;
   std::condition_variable changed;
+  std::atomic<bool> announced = false;  // that it waits no longer; for those without the mutex
 };
 
 }  // namespace rtswap::client

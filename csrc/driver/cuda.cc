@@ -257,6 +257,15 @@ class CudaDriver final : public Driver {
                 "cuThreadExchangeStreamCaptureMode");
   }
 
+  Status on_program_thread(const std::function<Status()>& body) override {
+    int mode = cuda::kCaptureModeRelaxed;
+    const auto exchange = [&] { return api_.exchange_capture_mode(&mode); };
+    RTSWAP_TRY(call(exchange, "cuThreadExchangeStreamCaptureMode"));
+    Status status = body();
+    (void)exchange();  // with a mode that was in force a moment ago
+    return status;
+  }
+
  private:
   template <class Handle>
   static uint64_t id(Handle handle) {

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -115,6 +116,9 @@ class Driver {
   // relaxed stream-capture mode, without which one event query of ours would end a graph capture
   // in another thread of the process.
   virtual Status attach_thread() = 0;
+  // Runs `body` with the calling thread in that capture mode, and puts back the one it had: for the
+  // threads of the program. Returns what `body` returns, or why it was not run.
+  virtual Status on_program_thread(const std::function<Status()>& body) = 0;
 
  protected:
   Driver() = default;

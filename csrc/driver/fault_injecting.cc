@@ -180,4 +180,8 @@ Status FaultInjectingDriver::attach_thread() {
   return inner_->attach_thread();
 }
 
+Status FaultInjectingDriver::on_program_thread(const std::function<Status()>& body) {
+  return inner_->on_program_thread(body);
+}
+
 }  // namespace rtswap::driver

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -87,6 +88,7 @@ class FaultInjectingDriver final : public Driver {
   Status register_host(void* host, uint64_t bytes) override;
   Status unregister_host(void* host) override;
   Status attach_thread() override;
+  Status on_program_thread(const std::function<Status()>& body) override;
 
  private:
   struct RandomFaults {

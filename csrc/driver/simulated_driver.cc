@@ -221,6 +221,7 @@ class SimulatedDriver final : public Driver {
   }
 
   Status attach_thread() override { return {}; }
+  Status on_program_thread(const std::function<Status()>& body) override { return body(); }
 
  private:
   // What must be complete before later work on a stream may start.

@@ -2,6 +2,9 @@
 
 #include <iterator>
 #include <utility>
+#include <vector>
+
+#include "csrc/driver/await_event.h"
 
 namespace rtswap::engine {
 
@@ -57,6 +60,30 @@ Status EvictLane::repair(Arena& arena, uint32_t keep) {
 }
 
 Result<uint64_t> EvictLane::write_back(Arena& arena, uint32_t keep) {
+  std::deque<Copy> copies;
+  uint64_t saved_bytes = 0;
+  Status status = copy_out(arena, keep, copies);
+  while (status && !copies.empty()) {
+    const Copy copy = copies.front();
+    status = copies.size() == 1 ? driver::await_event(driver_, copy.event)
+                                : driver_.synchronize_event(copy.event);
+    if (!status) break;
+    copies.pop_front();
+    streams_.evict.give_back(copy.event);
+    saved_bytes += copy.run.copy_bytes;
+    {
+      const std::lock_guard lock(arena.mutex);
+      arena.state.count_written_back(copy.run.copy_bytes);
+    }
+    status = unmap_resident(driver_, arena, copy.run.positions.first);
+  }
+  if (status) return saved_bytes;
+  for (const Copy& copy : copies) streams_.evict.give_back(copy.event);
+  doubt_copies(arena);
+  return fail(std::move(status).error());
+}
+
+Status EvictLane::copy_out(Arena& arena, uint32_t keep, std::deque<Copy>& copies) {
   std::vector<Run> runs;
   {
     const std::lock_guard lock(arena.mutex);
@@ -66,27 +93,13 @@ Result<uint64_t> EvictLane::write_back(Arena& arena, uint32_t keep) {
                   std::make_move_iterator(more.end()));
     }
   }
-  if (runs.empty()) return 0;
-  if (Status copied = copy_out(runs); !copied) {
-    doubt_copies(arena);
-    return fail(std::move(copied).error());
-  }
-  uint64_t bytes = 0;
-  for (const Run& run : runs) bytes += run.copy_bytes;
-  const std::lock_guard lock(arena.mutex);
-  arena.state.count_written_back(bytes);
-  return bytes;
-}
-
-Status EvictLane::copy_out(const std::vector<Run>& runs) {
   RTSWAP_ASSIGN(const driver::StreamHandle stream, streams_.evict.open());
-  for (const Run& run : runs) {
-    RTSWAP_TRY(driver_.copy_to_host(run.host, run.address, run.copy_bytes, stream));
+  for (auto run = runs.rbegin(); run != runs.rend(); ++run) {
+    RTSWAP_TRY(driver_.copy_to_host(run->host, run->address, run->copy_bytes, stream));
+    RTSWAP_ASSIGN(const driver::EventHandle event, streams_.evict.record());
+    copies.push_back({std::move(*run), event});
   }
-  RTSWAP_ASSIGN(const driver::EventHandle event, streams_.evict.record());
-  Status completed = driver_.synchronize_event(event);
-  streams_.evict.give_back(event);
-  return completed;
+  return {};
 }
 
 }  // namespace rtswap::engine

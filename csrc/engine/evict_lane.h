@@ -1,6 +1,8 @@
 // Takes positions off the device: saves what must not be lost, then unmaps from the tail.
 #pragma once
 
+#include <deque>
+
 #include "csrc/engine/dispatcher.h"
 #include "csrc/engine/engine.h"
 #include "csrc/engine/residency.h"
@@ -24,12 +26,20 @@ class EvictLane {
   void run();
 
  private:
+  struct Copy {
+    Run run;
+    driver::EventHandle event;  // behind it
+  };
+
   void execute(const EvictWork& work);
   // Bytes written back.
   Result<uint64_t> evict(Arena& arena, uint32_t keep);
   Status repair(Arena& arena, uint32_t keep);
+  // Copies out what must not be lost, from the tail on, and unmaps behind each copy while the next
+  // ones run: the link has work all the time. Bytes written back.
   Result<uint64_t> write_back(Arena& arena, uint32_t keep);
-  Status copy_out(const std::vector<Run>& runs);
+  // Starts these copies; adds each to `copies` as soon as it is under way.
+  Status copy_out(Arena& arena, uint32_t keep, std::deque<Copy>& copies);
 
   driver::Driver& driver_;
   EngineListener& listener_;

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include "csrc/driver/await_event.h"
+
 namespace rtswap::engine {
 namespace {
 
@@ -143,7 +145,10 @@ Status RestoreLane::start_batch(Transfer& transfer, Batch& batch) {
 Result<bool> RestoreLane::has_completed(const Batch& batch, bool wait) {
   if (!batch.event) return true;
   if (!wait) return driver_.query_event(*batch.event);
-  RTSWAP_TRY(driver_.synchronize_event(*batch.event));
+  // Somebody waits for the last one; behind others the link stays busy meanwhile.
+  const bool last = in_flight_.size() == 1;
+  RTSWAP_TRY(last ? driver::await_event(driver_, *batch.event)
+                  : driver_.synchronize_event(*batch.event));
   return true;
 }
 

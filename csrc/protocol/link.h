@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "csrc/base/result.h"
@@ -13,8 +14,8 @@
 
 namespace rtswap::protocol {
 
-// What a link tells its owner. All calls come from one thread of the link, never from within
-// send(), and must not block for long: the next message waits behind them.
+// What a link tells its owner. One call at a time, from a thread of the link or from within
+// flush(), never from within send(); must not block for long: the next message waits behind them.
 class LinkReceiver {
  public:
   virtual ~LinkReceiver() = default;
@@ -34,6 +35,13 @@ class Link {
 
   // Queues one message; never blocks. `daemon_unavailable` once the link is lost.
   virtual Status send(ClientMessage message) = 0;
+
+  // As send(), for a caller that calls flush() next, after it has released its locks.
+  virtual Status queue(ClientMessage message) { return send(std::move(message)); }
+  // Where the arbiter is in this process: lets it take in what is queued on the calling thread,
+  // which saves the time in which another thread wakes up; answers may arrive before it returns.
+  // REQUIRES: the caller holds no lock that the receiver takes.
+  virtual void flush() {}
 
   // The arbiter's view of all sessions. Blocks for at most `limit_ns`; not from a receiver call.
   virtual Result<Snapshot> snapshot(int64_t limit_ns) = 0;

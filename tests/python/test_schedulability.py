@@ -97,12 +97,14 @@ TINY = Table("tiny", "none", "scaled", (), 10**9, 1.0, ())
 
 def tiny_case(random: Random) -> Case:
     """Two or three models of a few chunks, each of which takes 34 ms to copy, and two stretches."""
+
+    def model() -> Model:
+        size_bytes, run_ns = random.randint(1, 5) * CHUNK_BYTES, random.randint(5, 90) * MS
+        halves = ((size_bytes // 2, run_ns // 2), (size_bytes, run_ns - run_ns // 2))
+        return Model("m", "vision", size_bytes, run_ns, halves)
+
     tasks = tuple(
-        DrawnTask(
-            Model("m", "vision", random.randint(1, 5) * CHUNK_BYTES, random.randint(5, 90) * MS, 2),
-            random.randint(60, 900) * MS,
-        )
-        for _ in range(random.randint(2, 3))
+        DrawnTask(model(), random.randint(60, 900) * MS) for _ in range(random.randint(2, 3))
     )
     return Case.at_demand(tasks, TINY, min(random.uniform(1, 2.5), largest_demand(tasks)))
 

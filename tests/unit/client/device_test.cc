@@ -1,7 +1,10 @@
-// The probe of a link and the thread that waits for device work.
+// The probe of a link and the wait for a job's device work.
 #include "csrc/client/device.h"
 
 #include <array>
+#include <atomic>
+#include <thread>
+#include <vector>
 
 #include "csrc/client/device_meter.h"
 #include "csrc/client/link_probe.h"
@@ -113,17 +116,31 @@ TEST_CASE("a meter copies in the background until it is stopped, or a copy fails
   CHECK(meter.stop_copies());
 }
 
-TEST_CASE("completion is reported also when waiting for it fails") {
+TEST_CASE("every stream of a job is waited for, also when one fails") {
   ScriptedArbiter arbiter;
   Silent listener;
   Device device(arbiter.device, arbiter.bank, listener, {});
-  int completions = 0;
-  const auto count = [&](int64_t) { ++completions; };
-  CHECK(device.complete({}, count));
-  CHECK(completions == 1);
-  arbiter.device->fail_call(driver::Operation::synchronize_event, 1,
-                            {ErrorCode::device_lost, "gone"});
+  CHECK(device.complete({}));
+  arbiter.device->fail_call(driver::Operation::query_event, 1, {ErrorCode::device_lost, "gone"});
   const std::array streams{driver::StreamHandle{0}, driver::StreamHandle{0}};
-  CHECK(device.complete(streams, count).error().code == ErrorCode::device_lost);
-  CHECK(completions == 2);
+  const uint64_t before = arbiter.device->calls(driver::Operation::query_event);
+  CHECK(device.complete(streams).error().code == ErrorCode::device_lost);
+  CHECK(arbiter.device->calls(driver::Operation::query_event) == before + 2);
+}
+
+TEST_CASE("jobs that end at once in several threads wait for their own work") {
+  ScriptedArbiter arbiter;
+  Silent listener;
+  Device device(arbiter.device, arbiter.bank, listener, {});
+  const std::array streams{driver::StreamHandle{0}, driver::StreamHandle{0}};
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 50; ++round) failures += !device.complete(streams);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(failures == 0);
+  CHECK(arbiter.device->calls(driver::Operation::create_event) <= 8);
 }

@@ -166,7 +166,7 @@ TEST_CASE("a lost context names the tasks whose memory was not there") {
   const auto job = scene.start();
   const Error lost{ErrorCode::device_lost, "error 700"};
   SECTION("at the end of a job") {
-    scene.script->device->fail_call(driver::Operation::synchronize_event, 1, lost);
+    scene.script->device->fail_call(driver::Operation::query_event, 1, lost);
     const auto ended = job->end({});
     REQUIRE_FALSE(ended);
     CHECK(ended.error().code == ErrorCode::device_lost);
@@ -183,7 +183,7 @@ TEST_CASE("a lost context names the tasks whose memory was not there") {
   SECTION("or says that all of it was") {
     scene.script->deliver(protocol::Grant{evicted, 0, {7}});
     scene.script->take<protocol::Restored>();
-    scene.script->device->fail_call(driver::Operation::synchronize_event, 1, lost);
+    scene.script->device->fail_call(driver::Operation::query_event, 1, lost);
     CHECK_THAT(job->end({}).error().message, contains("none of it was missed"));
   }
 }

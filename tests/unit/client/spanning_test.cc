@@ -130,7 +130,7 @@ TEST_CASE("work of each device is waited for on its own streams, and a failure h
   };
   const uint64_t before[] = {recorded(0), recorded(1)};
   const size_t failing = GENERATE(size_t{0}, size_t{1});
-  scene.script->devices[failing].driver->fail_call(driver::Operation::synchronize_event, 1,
+  scene.script->devices[failing].driver->fail_call(driver::Operation::query_event, 1,
                                                    {ErrorCode::driver_failure, "injected"});
   const driver::StreamHandle stream{0};
   const std::vector<std::vector<driver::StreamHandle>> streams{{stream}, {stream, stream}};

@@ -200,6 +200,31 @@ TEST_CASE("an eviction that fails half way says what is still there") {
   CHECK(program.exact());
 }
 
+TEST_CASE("an eviction whose copy fails has saved and unmapped what lies behind it") {
+  Rig rig;
+  Program program(rig, 1, 15);
+  REQUIRE(program.add(Kind::mutable_state, 2 * kChunk));
+  REQUIRE(program.add(Kind::read_only, kChunk));
+  REQUIRE(program.add(Kind::mutable_state, 3 * kChunk));
+  REQUIRE(program.restore(6));
+  program.use();
+  rig.listener.take();
+  // The tail goes first; the wait for the last copy begins with a look.
+  rig.device.fail_call(Operation::query_event, 1, {ErrorCode::driver_failure, "injected"});
+  CHECK_FALSE(program.evict(0));
+  const auto reports = rig.listener.take();
+  REQUIRE(reports.size() == 1);
+  CHECK(reports[0].what == What::evict_failed);
+  CHECK(reports[0].chunks == 3);
+  CHECK(program.stats().written_back_bytes == 3 * kChunk);
+  CHECK(program.restore(6));
+  CHECK(program.exact());
+  program.use();
+  CHECK(program.evict(0));
+  CHECK(program.restore(6));
+  CHECK(program.exact());
+}
+
 TEST_CASE("a lost device fails every command and hangs nothing") {
   Rig rig;
   Program program(rig, 1, 14);
