@@ -28,7 +28,7 @@ class Stage:
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    with embedded("256MiB", verify=False), exact_arithmetic(), models_made_on_the_gpu():
+    with embedded("512MiB", verify=False), exact_arithmetic(), models_made_on_the_gpu():
         model, x = cnn()
         plain = twin(model.eval())
         with torch.no_grad():
@@ -36,7 +36,7 @@ def stage() -> Iterator[Stage]:
 
 
 def test_results_that_leave_a_region_outlive_their_jobs(stage):
-    scratch = rtswap.region(stage.task, "96MiB")
+    scratch = rtswap.region(stage.task, "256MiB")
     kept = []
     for count in range(10):
         with stage.task.job():
@@ -50,7 +50,7 @@ def test_results_that_leave_a_region_outlive_their_jobs(stage):
 
 
 def test_a_result_in_a_mutable_region_is_kept_while_it_is_alive(stage):
-    lasting = rtswap.region(stage.task, "96MiB", kind="mutable")
+    lasting = rtswap.region(stage.task, "256MiB", kind="mutable")
     with stage.task.job(), lasting:
         first = stage.model(stage.x)
     for count in range(1, 6):
@@ -66,7 +66,7 @@ def test_a_result_in_a_mutable_region_is_kept_while_it_is_alive(stage):
 
 
 def test_the_allocator_of_torch_is_its_usual_self_beside_a_region(stage):
-    scratch = rtswap.region(stage.task, "96MiB")
+    scratch = rtswap.region(stage.task, "256MiB")
     side = torch.cuda.Stream()
     expected = stage.plain(stage.x)
     torch.cuda.synchronize()

@@ -29,7 +29,7 @@ def test_threads_that_use_a_model_between_its_jobs_harm_nobody(make):
     weights = [parameter.detach() for parameter in model.parameters()]
     accesses = (
         lambda: weights[0].sum(),
-        lambda: weights[-1].cpu(),
+        lambda: weights[-1].clone(),
         lambda: torch._foreach_mul(weights, 2.0),
         lambda: torch.cat([weight.view(-1) for weight in weights]),
         lambda: weights[-1].add_(1),
