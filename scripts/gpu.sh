@@ -5,11 +5,11 @@
 #
 # Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
 # names a prefix with gRPC and the small libraries for machines that reach no package registry.
-# STEPS="build driver bench speed promises python" chooses steps.
+# STEPS="build driver bench speed promises python two" chooses steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results}
-steps=${STEPS:-build driver bench speed promises python}
+steps=${STEPS:-build driver bench speed promises python two}
 build=${BUILD:-build-gpu}
 mkdir -p "$out"
 # shellcheck disable=SC1091
@@ -40,6 +40,17 @@ build_all() {
   cmake --install "$build" --prefix "$PWD" >/dev/null
 }
 
+two_gpus() {
+  if [ "$(python3 -c 'import torch; print(torch.cuda.device_count())')" -lt 2 ]; then
+    echo "skipped: needs two GPUs"
+    return 0
+  fi
+  local failed=0
+  python3 -m pytest -v tests/gpu/python/test_two_gpus.py || failed=1
+  python3 -m bench.two_gpus --output "$out/two_gpus.json" || failed=1
+  return $failed
+}
+
 swap_speed() { "$build/bench_swap_speed" cuda >"$out/swap_speed.json"; }
 
 step build build_all
@@ -48,5 +59,6 @@ step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
 step speed swap_speed
 step promises python3 -m bench.promises --output "$out/promises.json"
-step python python3 -m pytest -v tests/gpu/python
+step python python3 -m pytest -v tests/gpu/python --ignore tests/gpu/python/test_two_gpus.py
+step two two_gpus
 exit $status

@@ -13,10 +13,11 @@ from models import cnn, recurrent, transformer, twin
 from test_process import start
 from torch import nn
 from two_devices import (
-    DEVICES,
-    ONE,
+    DaemonOfTwo,
     Swapped,
     client_of_two,
+    devices,
+    home,
     needs_daemon,
     on_both,
     once_connected,
@@ -25,17 +26,15 @@ from two_devices import (
 )
 
 import rtswap
-from tests.support.daemon import Daemon
 from tests.support.models import Half, Spread
 
 pytestmark = needs_daemon
 
-HALVES = {"encoder": "SIM-0", "decoder": "SIM-1"}
 WIDTH = 1350  # 7 MiB for each half
 
 
 @pytest.fixture
-def daemon() -> Iterator[Daemon]:
+def daemon() -> Iterator[DaemonOfTwo]:
     with client_of_two() as daemon:
         yield daemon
 
@@ -43,20 +42,30 @@ def daemon() -> Iterator[Daemon]:
 class Spanning:
     """A spread model in train mode, and a copy in ordinary memory that runs along."""
 
-    def __init__(self, name: str = "spread", places: object = HALVES, **options: object):
+    def __init__(self, name: str = "spread", places: object = None, **options: object):
         torch.manual_seed(4)
         self.model = Spread(WIDTH)
-        self.x = torch.randn(2, WIDTH)
-        self.plain = twin(self.model)
-        self.task = rtswap.register(self.model, name=name, device=places, **options)
+        self.x = torch.randn(2, WIDTH).to(home())
+        self.plain = twin(self.model).to(home())
+        self.task = rtswap.register(self.model, name=name, device=places or halves(), **options)
+
+    @property
+    def halves(self) -> tuple[Half, Half]:
+        return self.model.encoder, self.model.decoder
 
     def call(self) -> None:
-        assert torch.equal(self.model(self.x), self.plain(self.x))
+        assert torch.equal(self.model(self.x).to(home()), self.plain(self.x))
 
     def run(self, count: int = 1) -> None:
         for _ in range(count):
             with torch.no_grad(), self.task.job(timeout=60):
                 self.call()
+
+
+def halves(*, swapped: bool = False) -> dict[str, str]:
+    """Where the halves of a spread model lie."""
+    places = reversed(devices()) if swapped else devices()
+    return dict(zip(("encoder", "decoder"), places, strict=True))
 
 
 def holders() -> list[str]:
@@ -94,7 +103,7 @@ def test_fifty_cycles_at_twice_the_budget_of_each_device_are_exact(daemon):
         assert stats.arena_bytes >= 2 * (WIDTH * WIDTH * 4)
         assert model.model.training
         with rtswap.resident(model.model):
-            assert model.model.encoder.calls == model.model.decoder.calls == 50
+            assert [float(half.calls) for half in model.halves] == [50, 50]
 
 
 def test_threads_of_both_devices_and_of_both_at_once(daemon):
@@ -160,7 +169,7 @@ def test_a_job_inside_a_job_and_a_failing_body_give_both_devices_back(daemon):
 def test_outside_jobs_every_half_is_closed_and_says_so(daemon):
     spread = Spanning()
     spread.run()
-    for half in (spread.model.encoder, spread.model.decoder):
+    for half in spread.halves:
         with pytest.raises(RuntimeError, match=r"task 'spread', which holds no memory now"):
             half.linear.weight.sum()
     with pytest.raises(RuntimeError, match="holds no memory now"):
@@ -170,7 +179,7 @@ def test_outside_jobs_every_half_is_closed_and_says_so(daemon):
 def test_what_is_written_while_it_is_resident_stays_on_both(daemon):
     spread, alone = Spanning(), on_both()
     with rtswap.resident(spread.model), torch.no_grad():
-        for half in (spread.model.encoder, spread.model.decoder):
+        for half in spread.halves:
             half.linear.bias.fill_(3)
             half.calls.fill_(5)
     for half in (spread.plain.encoder, spread.plain.decoder):
@@ -258,7 +267,8 @@ def test_a_tensor_that_was_added_is_warned_about_once(daemon, caplog):
 def test_what_it_is(daemon):
     spread = Spanning()
     assert spread.task.state == "best_effort"
-    assert spread.task.devices == (torch.device("cpu"), torch.device("cpu"))
+    assert len(spread.task.devices) == 2
+    assert spread.task.device == spread.task.devices[0]
     assert not spread.task.promise.begins_on_prefix
     assert spread.task.promise.response_bound_ms is None
     lines = [task for task in rtswap.stats().tasks if task.name.startswith("spread@")]
@@ -280,12 +290,12 @@ def test_it_is_paused_shared_and_closed(daemon):
     with torch.no_grad():
         spread.call()  # by the hooks, which serve the one that is left
     second.close()
+    spread.model.to(home())
     for _ in range(2):
         with torch.no_grad():
             spread.call()
     assert spread.model.encoder.calls == spread.plain.encoder.calls
-    swapped = dict(zip(HALVES, reversed(DEVICES), strict=True))
-    again = rtswap.register(spread.model, name="spread", device=swapped)
+    again = rtswap.register(spread.model.cpu(), name="spread", device=halves(swapped=True))
     with torch.no_grad(), again.job():
         spread.call()
 
@@ -306,7 +316,7 @@ def test_a_deadline_counts_and_is_not_promised(daemon):
 def test_a_job_that_is_late_on_one_device_is_dropped_on_both(daemon):
     spread = Spanning(period_ms=50, wcet_ms=1, on_refusal="best_effort")
     late = Spanning("late", period_ms=50, wcet_ms=1, on_refusal="best_effort", late="run")
-    other = Swapped(cnn, "SIM-1", "other")
+    other = Swapped(cnn, devices()[1], "other")
 
     def dropped() -> None:
         with pytest.raises(rtswap.JobDropped, match="no longer meet"), spread.task.job():
@@ -327,8 +337,8 @@ def test_a_half_that_fits_no_device_is_refused_and_nothing_has_happened(daemon):
     torch.manual_seed(4)
     model = nn.ModuleDict({"encoder": Half(100), "decoder": Half(2000)})
     weight = model["encoder"].linear.weight.clone()
-    with pytest.raises(rtswap.ModelTooLarge, match="SIM-1"):
-        rtswap.register(model, name="large", device=HALVES)
+    with pytest.raises(rtswap.ModelTooLarge, match=devices()[1]):
+        rtswap.register(model, name="large", device=halves())
     assert torch.equal(model["encoder"].linear.weight, weight)
     assert not rtswap.stats().tasks
     for device in rtswap.stats().devices:
@@ -429,9 +439,9 @@ import threading
 import torch; torch.set_num_threads(1)
 import rtswap
 from tests.support.models import Spread
-rtswap.enable({socket!r}, device="SIM-0")
-model = Spread({width})
-task = rtswap.register(model, name="victim", device={halves!r})
+places = {places!r}
+rtswap.enable({socket!r}, device=places["encoder"])
+task = rtswap.register(Spread({width}), name="victim", device=places)
 with task.job():
     print("holding", flush=True)
     threading.Event().wait()
@@ -441,7 +451,7 @@ with task.job():
 def test_a_killed_client_frees_both_devices_and_the_others_stay_exact(daemon):
     spread, alone = Spanning(), on_both()
     for _ in range(3):
-        victim = start(HOLDS_BOTH.format(socket=daemon.socket, width=WIDTH, halves=HALVES))
+        victim = start(HOLDS_BOTH.format(socket=daemon.socket, width=WIDTH, places=halves()))
         try:
             assert victim.stdout.readline() == "holding\n"
             assert holders() == [f"victim@{victim.pid}"] * 2
@@ -462,8 +472,7 @@ def test_a_restarted_daemon_takes_both_halves_back(daemon):
     spread, alone = Spanning(), on_both()
     for _ in range(2):
         spread.run()
-        daemon.kill()
-        daemon.start()
+        daemon.come_back()
         once_connected(spread.run)
         for model in (*alone[0], *alone[1]):
             once_connected(model.run)
@@ -471,25 +480,24 @@ def test_a_restarted_daemon_takes_both_halves_back(daemon):
 
 @pytest.mark.parametrize("gone_first", [False, True])
 def test_a_device_is_taken_away_and_tasks_of_the_other_go_on(daemon, gone_first):
-    places = dict(zip(HALVES, reversed(DEVICES), strict=True)) if gone_first else HALVES
-    spread, alone = Spanning(places=places), on_both()
+    kept, lost = devices()
+    spread, alone = Spanning(places=halves(swapped=gone_first)), on_both()
     with spread.task.job():  # bytes that no host image has yet
         spread.model.encoder.calls.fill_(7)
         spread.model.decoder.calls.fill_(8)
-    daemon.kill()
-    daemon.start(flags=ONE)
+    daemon.come_back_without_second()
     once_connected(alone[0][0].run)
     for enter in (spread.task.job().__enter__, spread.call, lambda: spread.task.share(name="no")):
-        with pytest.raises(rtswap.UnknownDevice, match=r"SIM-1.*Close"):
+        with pytest.raises(rtswap.UnknownDevice, match=f"{lost}.*Close"):
             enter()
-    with pytest.raises(rtswap.UnknownDevice, match="SIM-1"):
-        rtswap.register(Spread(8), name="new", device=HALVES)
+    with pytest.raises(rtswap.UnknownDevice, match=lost):
+        rtswap.register(Spread(8), name="new", device={"": kept, "decoder": lost})
     # What the half that is left holds there serves the others.
     run_in_turn(alone[0], 3)
     spread.task.close()
     assert spread.model.encoder.calls == 7
     assert spread.model.decoder.calls == 8
-    moved = rtswap.register(spread.model.encoder, name="moved", device="SIM-0")
+    moved = rtswap.register(spread.model.encoder, name="moved", device=kept)
     with torch.no_grad(), moved.job():
         spread.model.encoder(spread.x)
     run_in_turn(alone[0], 2)

@@ -1,10 +1,13 @@
-"""A daemon with two simulated devices, and models of which two do not fit one of them together."""
+"""A daemon with two devices, and models of which two do not fit one of them together.
+
+The simulated devices of tests/python; tests/gpu/python names two GPUs instead.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,41 +24,70 @@ needs_daemon = pytest.mark.skipif(
     reason="built without the daemon",
 )
 
-DEVICES = ("SIM-0", "SIM-1")
-ONE = ("--link-bandwidth", "2GB", "--simulate", "14MiB")
-TWO = (*ONE, "--simulate", "14MiB")
+SIMULATED = ("--link-bandwidth", "2GB", "--simulate", "14MiB"), ("--simulate", "14MiB")
+
+
+class DaemonOfTwo(Daemon):
+    """``first``: its flags, but for the second device; ``second``: those for that."""
+
+    def __init__(self, first: Sequence[str], second: Sequence[str]) -> None:
+        self._one = tuple(first)
+        self._both = (*first, *second)
+        super().__init__(*self._both)
+
+    def come_back(self) -> None:
+        """Killed, and started again."""
+        self.kill()
+        self.start(flags=self._both)
+
+    def come_back_without_second(self) -> None:
+        self.kill()
+        self.start(flags=self._one)
 
 
 @contextmanager
-def client_of_two() -> Iterator[Daemon]:
-    """This process, connected; ``SIM-0`` is its default."""
-    with Daemon(*TWO) as daemon:
-        rtswap.enable(daemon.socket, device="SIM-0", verify=True, name="test")
+def client_of_two(
+    flags: tuple[Sequence[str], Sequence[str]] = SIMULATED, device: str = "SIM-0"
+) -> Iterator[DaemonOfTwo]:
+    """This process, connected; ``device`` is its default."""
+    with DaemonOfTwo(*flags) as daemon:
+        rtswap.enable(daemon.socket, device=device, verify=True, name="test")
         yield daemon
         rtswap.disable()
+
+
+def devices() -> list[str]:
+    """As the daemon names them, in its order."""
+    return [device.uuid for device in rtswap.stats().devices]
+
+
+def home() -> torch.device:
+    """Where models in ordinary memory compute what swapped ones are compared with."""
+    return torch.device(rtswap.info().device)
 
 
 class Swapped:
     """A model of 7 to 8 MiB on one device."""
 
     def __init__(self, make: Callable[[], tuple[nn.Module, Tensor]], device: str, name: str):
-        self.model, self.x = make()
+        self.model, x = make()
         self.model.eval()
-        self.plain = twin(self.model)
+        self.x = x.to(home())
         with torch.no_grad():
-            self.expected = self.model(self.x)
+            self.expected = twin(self.model).to(home())(self.x)
         self.task = rtswap.register(self.model, name=name, device=device)
 
     def run(self, count: int = 1) -> None:
         for _ in range(count):
             with torch.no_grad(), self.task.job(timeout=60):
-                assert torch.equal(self.model(self.x), self.expected)
+                y = self.model(self.x.to(self.task.device))
+                assert torch.equal(y.to(home()), self.expected)
 
 
 def on_both() -> list[list[Swapped]]:
     return [
         [Swapped(make, device, f"{make.__name__}-{device}") for make in (cnn, recurrent)]
-        for device in DEVICES
+        for device in devices()
     ]
 
 

@@ -116,6 +116,8 @@ def build(name: str, seed: int = 0, batch: int = 1) -> tuple[nn.Module, torch.Te
             return _encoder(1024, 24, torch.bfloat16), torch.randn(batch, 128, 1024).bfloat16()
         case "spread":
             return Spread(8192), torch.randn(batch, 8192)
+        case "spread_8gb":
+            return Spread(32768), torch.randn(batch, 32768)
         case "small":
             return ResidualNet(160, 4), torch.randn(batch, 3, 64, 64)
         case "tiny":

@@ -116,7 +116,7 @@ class Client:
         import rtswap
 
         info = rtswap.enable(**options)
-        self.device = "cpu" if info.simulated else "cuda"
+        self.device = info.device
         return {"arbiter": info.arbiter, "pid": os.getpid()}
 
     def register(self, model: str, seed: int = 0, batch: int = 1, **options: Any) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Client:
         plain = copy.deepcopy(self.model).to(self.device)
         digest = self._digest(plain(self.inputs.to(self.device)))
         del plain
-        if self.device == "cuda":
+        if self.device != "cpu":
             self.torch.cuda.empty_cache()
         return digest
 
@@ -153,7 +153,10 @@ class Client:
         return hashlib.sha256(raw).hexdigest()
 
     def jobs(self, count: int = 1, pause_s: float = 0.0) -> list[dict[str, Any]]:
-        """Run jobs; for each its wall time, waiting time, restored bytes and whether exact."""
+        """Run jobs; for each its begin, wall time, waiting time, restored bytes and whether exact.
+
+        Begins are CLOCK_MONOTONIC, which all processes share.
+        """
         results = []
         for _ in range(count):
             begin = time.monotonic()
@@ -162,6 +165,7 @@ class Client:
             end = time.monotonic()
             results.append(
                 {
+                    "begin_ms": begin * 1e3,
                     "wall_ms": (end - begin) * 1e3,
                     "waited_ms": job.waited_ms,
                     "restored_bytes": job.restored_bytes,
