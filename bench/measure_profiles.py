@@ -47,7 +47,8 @@ def _tokens(batch: int, length: int) -> Callable[[], Tensor]:
 
 
 def _vit_h() -> nn.Module:
-    return torchvision.models.vit_h_14(image_size=518)
+    model: nn.Module = torchvision.models.vit_h_14(image_size=518)
+    return model
 
 
 def _bert_large() -> nn.Module:
@@ -98,7 +99,7 @@ def materialise(case: Case) -> nn.Module:
     pool = torch.randn(1 << 22).to(case.dtype) * 0.02
     with torch.no_grad():
         for parameter in model.parameters():
-            for part in parameter.view(-1).split(pool.numel()):
+            for part in torch.split(parameter.view(-1), pool.numel()):
                 part.copy_(pool[: part.numel()])
         for buffer in model.buffers():  # variances, positions: whatever is valid for all of them
             buffer.fill_(1 if buffer.is_floating_point() else 0)
