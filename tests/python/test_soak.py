@@ -32,6 +32,11 @@ def descriptors(pid: int | str = "self") -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def mappings() -> int:
+    with Path("/proc/self/maps").open() as lines:
+        return sum(1 for _ in lines)
+
+
 def live(*types: type) -> int:
     gc.collect()
     return sum(type(thing) in types for thing in gc.get_objects())
@@ -65,12 +70,14 @@ def stays_flat(live_once: Callable[[], None], count: int) -> None:
         "VmSize": status("VmSize"),
         "Threads": status("Threads"),
         "descriptors": descriptors(),
+        "mappings": mappings(),
         "objects": live(rtswap.Task, rtswap.Job),
     }
     for _ in range(count - count // 10):
         live_once()
     assert status("Threads") <= before["Threads"]
     assert descriptors() <= before["descriptors"]
+    assert mappings() - before["mappings"] < count // 4
     assert live(rtswap.Task, rtswap.Job) <= before["objects"]
     # One address range of 2 MiB left over each time would be far more; malloc's arenas are less.
     assert status("VmSize") - before["VmSize"] < 200 * 1024

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("arbiter")
 
 @pytest.mark.parametrize("make", ALL)
 def test_threads_that_use_a_model_between_its_jobs_harm_nobody(make):
-    """Each access is refused, wherever an eviction or a restore is just then."""
+    """Each access is refused, whatever part of the memory is leaving just then."""
     model, x = make()
     model.eval()
     plain = twin(model)
