@@ -13,10 +13,18 @@ import pytest
 from torch import nn
 
 import rtswap
+from rtswap import jobs, measure
 from rtswap.jobs import Job
 
 PATIENCE_S = 30.0
 """Only a failing test waits so long."""
+
+
+@pytest.fixture
+def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process compile models, after which jobs begin with all their memory."""
+    monkeypatch.setattr(jobs, "operators_may_be_bypassed", lambda: False)
+    monkeypatch.setattr(measure, "operators_may_be_bypassed", lambda: False)
 
 
 class Arrivals:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from arriving import nothing_compiled  # noqa: F401
 
 import rtswap
-from rtswap import jobs, measure
 
 torch.set_num_threads(1)
 
@@ -19,10 +19,3 @@ def arbiter() -> Iterator[rtswap.Info]:
     info = rtswap.enable(simulate="12MiB", link_bandwidth="4GB", verify=True, name="test")
     yield info
     rtswap.disable()
-
-
-@pytest.fixture
-def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests of this process compile models, after which jobs begin with all their memory."""
-    monkeypatch.setattr(jobs, "operators_may_be_bypassed", lambda: False)
-    monkeypatch.setattr(measure, "operators_may_be_bypassed", lambda: False)

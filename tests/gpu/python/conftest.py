@@ -17,12 +17,15 @@ import torch
 
 SCENARIOS = Path(__file__).parents[2] / "python"
 sys.path.insert(0, str(SCENARIOS))
-pytest.register_assert_rewrite(*(f.stem for f in SCENARIOS.glob("*.py") if f.stem != "conftest"))
+pytest.register_assert_rewrite(
+    *{file.stem for file in SCENARIOS.glob("*.py")} - {"conftest", *sys.modules}
+)
 # Before cuBLAS is used: its results depend on the size of its workspace.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+from arriving import nothing_compiled  # noqa: E402, F401
+
 import rtswap  # noqa: E402
-from rtswap import jobs, measure  # noqa: E402
 
 CUDA = "cuda:0"
 
@@ -78,10 +81,3 @@ def unverified() -> Iterator[rtswap.Info]:
     """The same without verification."""
     with embedded("12MiB", verify=False) as info, exact_arithmetic(), models_made_on_the_gpu():
         yield info
-
-
-@pytest.fixture
-def nothing_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other tests of this process compile models, after which jobs begin with all their memory."""
-    monkeypatch.setattr(jobs, "operators_may_be_bypassed", lambda: False)
-    monkeypatch.setattr(measure, "operators_may_be_bypassed", lambda: False)
