@@ -47,6 +47,10 @@ void Arbiter::State::expire_silent(Device& device) {
     arena->silent = true;
     trace(Trace::Kind::evict_end, *arena, 0,
           "the client has not answered in time: its memory is not counted on");
+    // Who holds the device may have waited for that memory, and has not hung for it.
+    if (device.holder != nullptr && device.holder->task->arena != arena) {
+      device.holder->progress_ns = now_ns_;
+    }
   }
 }
 

@@ -106,6 +106,29 @@ TEST_CASE("a job that began and hangs loses the device, keeps its memory, and is
   CHECK_FALSE(h.closed(1));
 }
 
+TEST_CASE("a job that waits for the memory of a client that hangs gets other memory, and time") {
+  Config config = hangs_after_200_ms();
+  config.devices[0].description.chunk_count = 12;
+  Harness h(config);
+  for (const SessionId idle : {2, 3}) h.open(idle, 5, kWhole);
+  h.land_everything({2, 3});
+  h.open(1, 4, kLayered);
+  h.release(1, 1, kNoDeadline_ns);
+  h.from(1, protocol::Restored{1, 1});
+  const SessionId hung = h.last<protocol::Revoke>(2) ? 2 : 3;
+  const SessionId other = hung == 2 ? 3 : 2;
+  REQUIRE(h.last<protocol::Revoke>(hung));
+  REQUIRE_FALSE(h.last<protocol::Revoke>(other));
+  h.pass(200 * kMs);
+  CHECK_FALSE(h.last<protocol::Dropped>(1));
+  REQUIRE(h.last<protocol::Revoke>(other));
+  h.from(other, protocol::Evicted{1, h.last<protocol::Revoke>(other)->keep_chunks, 0});
+  h.land(1);
+  CHECK(granted(h, 1) == 4);
+  h.from(1, protocol::JobDone{1, 10 * kMs});
+  CHECK_FALSE(h.last<protocol::Dropped>(1));
+}
+
 TEST_CASE("a client that dies in such a job leaves everything behind") {
   BegunOnAPrefix h;
   h.step(SessionDied{1});
