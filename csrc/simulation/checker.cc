@@ -18,31 +18,37 @@ void Checker::violation(std::string what) {
   if (violations_.size() < kMostViolations) violations_.push_back(std::move(what));
 }
 
+uint32_t Checker::device_of(const Owner& owner) const {
+  const auto found = devices_.find(owner);
+  return found == devices_.end() ? 0 : found->second;
+}
+
 void Checker::granted(protocol::SessionId session, const protocol::Grant& grant) {
   const Owner owner{session, grant.arena};
   auto& held = held_[owner];
-  if (grant.first_position != held.size() && failed_.count(owner) == 0) {
+  auto& owners = owners_[device_of(owner)];
+  const bool known = failed_.count(owner) == 0 && dead_.count(session) == 0;
+  if (known && grant.first_position != held.size()) {
     violation("grant at position " + std::to_string(grant.first_position) + " of " + name(owner) +
               ", which holds " + std::to_string(held.size()));
   }
   for (const protocol::ChunkId chunk : grant.chunks) {
-    if (chunk >= owners_.size()) {
+    if (chunk >= owners.size()) {
       violation("grant of chunk " + std::to_string(chunk) + ", which does not exist");
       continue;
     }
-    if (owners_[chunk] != kFree) {
+    if (owners[chunk] != kFree) {
       violation("chunk " + std::to_string(chunk) + " granted to " + name(owner) +
-                " while it is held by " + name(owners_[chunk]));
+                " while it is held by " + name(owners[chunk]));
     }
-    owners_[chunk] = owner;
+    owners[chunk] = owner;
     held.push_back(chunk);
   }
 }
 
 void Checker::revoked(protocol::SessionId session, const protocol::Revoke& revoke) {
   const Owner owner{session, revoke.arena};
-  const auto it = running_.find(session);
-  if (it != running_.end() && it->second == revoke.arena && excused_.count(session) == 0) {
+  if (running_.count(owner) != 0 && excused_.count(session) == 0) {
     violation("memory of the running job was revoked: " + name(owner));
   }
   if (dead_.count(session) != 0) return;
@@ -52,11 +58,12 @@ void Checker::revoked(protocol::SessionId session, const protocol::Revoke& revok
 }
 
 void Checker::free_chunk(protocol::ChunkId chunk, const Owner& owner) {
-  if (owners_[chunk] != owner) {
+  Owner& now = owners_[device_of(owner)][chunk];
+  if (now != owner) {
     violation("chunk " + std::to_string(chunk) + " given back by " + name(owner) +
               " is held by another");
   }
-  owners_[chunk] = kFree;
+  now = kFree;
 }
 
 void Checker::unmapped(protocol::SessionId session, protocol::ArenaId arena, uint32_t keep_chunks) {
@@ -98,24 +105,28 @@ void Checker::resumed(protocol::SessionId old_session, protocol::SessionId sessi
   const Owner owner{session, arena};
   held_[owner] = std::move(held_[{old_session, arena}]);
   held_.erase({old_session, arena});
-  for (const protocol::ChunkId chunk : held_[owner]) owners_[chunk] = owner;
+  const uint32_t device = device_of({old_session, arena});
+  opened(session, arena, device);
+  for (const protocol::ChunkId chunk : held_[owner]) owners_[device][chunk] = owner;
 }
 
 void Checker::started(protocol::SessionId session, protocol::ArenaId arena, uint32_t chunks) {
-  if (held_[{session, arena}].size() < chunks) {
-    violation("a job began without its memory: " + name({session, arena}));
+  const Owner owner{session, arena};
+  if (held_[owner].size() < chunks) {
+    violation("a job began without its memory: " + name(owner));
   }
-  for (const auto& [other, other_arena] : running_) {
-    if (excused_.count(other) == 0 && excused_.count(session) == 0) {
-      violation("two jobs on the device: sessions " + std::to_string(other) + " and " +
+  for (const Owner& other : running_) {
+    if (device_of(other) != device_of(owner)) continue;
+    if (excused_.count(other.first) == 0 && excused_.count(session) == 0) {
+      violation("two jobs on a device: sessions " + std::to_string(other.first) + " and " +
                 std::to_string(session));
     }
   }
-  running_[session] = arena;
+  running_.insert(owner);
 }
 
 void Checker::ended(protocol::SessionId session) {
-  running_.erase(session);
+  std::erase_if(running_, [session](const Owner& owner) { return owner.first == session; });
   excused_.erase(session);
 }
 

@@ -17,8 +17,14 @@ class Checker {
  public:
   using Owner = std::pair<protocol::SessionId, protocol::ArenaId>;
 
-  explicit Checker(uint32_t chunk_count) : owners_(chunk_count) {}
+  // All devices have so many chunks.
+  explicit Checker(uint32_t chunk_count, uint32_t devices = 1)
+      : owners_(devices, std::vector<Owner>(chunk_count)) {}
 
+  // From now on the arena is one of this device; those that are not known are of the first.
+  void opened(protocol::SessionId session, protocol::ArenaId arena, uint32_t device) {
+    devices_[{session, arena}] = device;
+  }
   // The arbiter sent these.
   void granted(protocol::SessionId session, const protocol::Grant& grant);
   void revoked(protocol::SessionId session, const protocol::Revoke& revoke);
@@ -32,7 +38,7 @@ class Checker {
   // Comes back under a new id with the first `chunks` positions.
   void resumed(protocol::SessionId old_session, protocol::SessionId session,
                protocol::ArenaId arena, uint32_t chunks);
-  // With at least so many of its chunks.
+  // With at least so many of its chunks. A job that spans devices: once for each of its arenas.
   void started(protocol::SessionId session, protocol::ArenaId arena, uint32_t chunks);
   void ended(protocol::SessionId session);
   // The session stopped answering: until its next job has ended, the arbiter may give the device to
@@ -45,9 +51,12 @@ class Checker {
   void violation(std::string what);
   void free_chunk(protocol::ChunkId chunk, const Owner& owner);
 
-  std::vector<Owner> owners_;                             // {0, 0}: free
+  uint32_t device_of(const Owner& owner) const;
+
+  std::vector<std::vector<Owner>> owners_;  // by device; {0, 0}: free
+  std::map<Owner, uint32_t> devices_;
   std::map<Owner, std::vector<protocol::ChunkId>> held_;  // by position
-  std::map<protocol::SessionId, protocol::ArenaId> running_;
+  std::set<Owner> running_;
   std::set<protocol::SessionId> excused_;
   std::set<protocol::SessionId> dead_;  // the arbiter may not have heard of it yet
   std::set<Owner>

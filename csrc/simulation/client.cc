@@ -1,37 +1,50 @@
 #include "csrc/simulation/client.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace rtswap::simulation {
 namespace {
 
-constexpr protocol::ArenaId kArena = 1;
 constexpr protocol::TaskId kTask = 1;
-// Of the cost of one chunk: the part that its victim's unmapping takes.
-constexpr int64_t kUnmapShare = 4;
 
 }  // namespace
 
 Client::Client(World& world, const SimTask& task, int64_t pid)
     : world_(world), task_(task), pid_(pid) {
   report_.name = task.name;
+  std::vector<SimPart> parts{{task.device, task.arena_chunks, task.mutable_chunks}};
+  parts.insert(parts.end(), task.further.begin(), task.further.end());
+  for (const SimPart& part : parts) {
+    arenas_.emplace_back(
+        world, static_cast<protocol::ArenaId>(arenas_.size() + 1), part,
+        ArenaHost{[this](protocol::ClientMessage message) { send(std::move(message)); },
+                  [this](int64_t at_ns, std::function<void()> action) {
+                    later(at_ns, std::move(action));
+                  },
+                  [this] { landed(); }});
+  }
   if (task.pause_ns > 0) later(task.pause_ns, &Client::stop_to_pause);
   if (task.resume_ns > 0) later(task.resume_ns, &Client::resume);
   if (task.leave_ns > 0) later(task.leave_ns, &Client::stop_to_leave);
 }
 
-// Runs `method` at that time unless the process has ended by then; a frozen process does it when it
+// Runs `action` at that time unless the process has ended by then; a frozen process does it when it
 // thaws.
-void Client::later(int64_t at_ns, void (Client::*method)()) {
+void Client::later(int64_t at_ns, std::function<void()> action) {
   const uint64_t life = life_;
-  world_.timeline.at(at_ns, [this, life, method] {
+  world_.timeline.at(at_ns, [this, life, action = std::move(action)] {
     if (life != life_) return;
     if (world_.timeline.now_ns() < frozen_until_ns_) {
-      later(frozen_until_ns_, method);
+      later(frozen_until_ns_, action);
       return;
     }
-    (this->*method)();
+    action();
   });
+}
+
+void Client::later(int64_t at_ns, void (Client::*method)()) {
+  later(at_ns, [this, method] { (this->*method)(); });
 }
 
 void Client::start() {
@@ -43,16 +56,14 @@ void Client::start() {
   hello.process_name = task_.name;
   hello.pid = pid_;
   hello.resumed_session = resumed_;
-  if (resumed_ != 0) {
-    protocol::HeldArena held;
-    held.arena = kArena;
-    held.device_uuid = "SIM-0";
-    held.chunks = task_.arena_chunks;
-    held.resident = mapped_;
-    hello.held.push_back(held);
-    world_.checker.resumed(resumed_, session_, kArena, static_cast<uint32_t>(mapped_.size()));
-    resumed_ = 0;
+  for (SimArena& arena : arenas_) {
+    arena.join(session_);
+    world_.checker.opened(session_, arena.id(), arena.device());
+    if (resumed_ == 0) continue;
+    hello.held.push_back(arena.held());
+    world_.checker.resumed(resumed_, session_, arena.id(), arena.landed());
   }
+  resumed_ = 0;
   send(hello);
 }
 
@@ -82,14 +93,18 @@ void Client::receive(protocol::SessionId session, const protocol::ArbiterMessage
 
 void Client::open(const protocol::Welcome&) {
   welcomed_ = true;
-  protocol::DeviceReport facts;
-  facts.restore_bytes_per_s = world_.config.bytes_per_s;
-  facts.evict_bytes_per_s = world_.config.bytes_per_s;
-  send(facts);
-  send(protocol::OpenArena{kArena, 0, task_.arena_chunks, task_.mutable_chunks});
   protocol::OpenTask open_task;
+  for (const SimArena& arena : arenas_) {
+    protocol::DeviceReport facts;
+    facts.device = arena.device();
+    facts.restore_bytes_per_s = world_.config.bytes_per_s;
+    facts.evict_bytes_per_s = world_.config.bytes_per_s;
+    send(facts);
+    send(arena.opening());
+    if (arena.id() != 1) open_task.further_arenas.push_back(arena.id());
+  }
   open_task.task = kTask;
-  open_task.arena = kArena;
+  open_task.arena = 1;
   open_task.name = task_.name;
   open_task.timing = {task_.period_ns, task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns,
                       task_.wcet_ns, task_.layers};
@@ -148,15 +163,9 @@ void Client::release_next() {
   schedule_release(0);
 }
 
-void Client::on(const protocol::Grant& message) {
-  commands_.push_back(Restore{message.first_position, message.chunks, 0});
-  work();
-}
+void Client::on(const protocol::Grant& message) { arena(message.arena).carry_out(message); }
 
-void Client::on(const protocol::Revoke& message) {
-  commands_.push_back(Evict{message.keep_chunks, 0});
-  work();
-}
+void Client::on(const protocol::Revoke& message) { arena(message.arena).carry_out(message); }
 
 void Client::on(const protocol::Run& message) {
   const auto it = jobs_.find(message.job);
@@ -182,90 +191,41 @@ void Client::on(const protocol::Dropped& message) {
   stop_when_done();
 }
 
-void Client::work() {
-  if (busy_ || commands_.empty()) return;
-  busy_ = true;
-  std::visit([this](auto& command) { begin(command); }, commands_.front());
+void Client::fail_next_restore() {
+  for (SimArena& arena : arenas_) arena.fail_next_restore();
 }
 
-void Client::begin(Restore& restore) {
-  if (restore_fails_ || restore.first_position + restore.done != mapped_.size()) {
-    restore_fails_ = false;
-    restore_failed();
-    return;
-  }
-  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
-  const int64_t duration_ns = world_.chunk_copy_ns() + world_.config.chunk_cost_ns - unmap_ns;
-  later(world_.to_device.copy(world_.timeline.now_ns(), duration_ns), &Client::chunk_landed);
+bool Client::wholly_resident() const {
+  return std::all_of(arenas_.begin(), arenas_.end(),
+                     [](const SimArena& arena) { return arena.whole(); });
 }
 
-void Client::chunk_landed() {
-  auto& restore = std::get<Restore>(commands_.front());
-  mapped_.push_back(restore.chunks[restore.done++]);
-  report_.restored_bytes += world_.config.chunk_bytes;
-  send(protocol::Restored{kArena, static_cast<uint32_t>(mapped_.size())});
-  if (restore.done == restore.chunks.size()) commands_.pop_front();
-  busy_ = false;
-  work();
+bool Client::can_start(const PendingJob& job) const {
+  if (!job.granted) return false;
+  if (job.first_chunks < task_.arena_chunks) return arenas_.front().landed() >= job.first_chunks;
+  // All of it, and nothing asked back.
+  return wholly_resident() && std::all_of(arenas_.begin(), arenas_.end(),
+                                          [](const SimArena& arena) { return arena.idle(); });
+}
+
+void Client::landed() {
   try_start();
   go_on();
-}
-
-void Client::restore_failed() {
-  auto& restore = std::get<Restore>(commands_.front());
-  const std::vector<protocol::ChunkId> rest(restore.chunks.begin() + restore.done,
-                                            restore.chunks.end());
-  world_.checker.gave_up(session_, kArena, rest);
-  send(protocol::RestoreFailed{kArena, static_cast<uint32_t>(mapped_.size()),
-                               Error{ErrorCode::driver_failure, "simulated failure"}});
-  commands_.pop_front();
-  busy_ = false;
-  work();
-}
-
-void Client::begin(Evict& evict) {
-  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
-  if (mapped_.size() <= evict.keep_chunks) {
-    later(world_.timeline.now_ns(), &Client::evicted_step);
-    return;
-  }
-  int64_t done_ns = world_.timeline.now_ns() + unmap_ns;
-  if (mapped_.size() > task_.arena_chunks - task_.mutable_chunks) {
-    done_ns = world_.to_host.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()) + unmap_ns;
-    evict.written_back_bytes += world_.config.chunk_bytes;
-  }
-  later(done_ns, &Client::evicted_step);
-}
-
-void Client::evicted_step() {
-  auto& evict = std::get<Evict>(commands_.front());
-  if (mapped_.size() > evict.keep_chunks) {
-    mapped_.pop_back();
-    report_.evicted_bytes += world_.config.chunk_bytes;
-  }
-  if (mapped_.size() > evict.keep_chunks) {
-    begin(evict);
-    return;
-  }
-  const auto resident = static_cast<uint32_t>(mapped_.size());
-  world_.checker.unmapped(session_, kArena, resident);
-  send(protocol::Evicted{kArena, resident, evict.written_back_bytes});
-  commands_.pop_front();
-  busy_ = false;
-  work();
 }
 
 void Client::try_start() {
   if (running_) return;
   for (const auto& [id, job] : jobs_) {
-    if (!job.granted || mapped_.size() < job.first_chunks) continue;
-    // All of it, and nothing asked back.
-    if (job.first_chunks == task_.arena_chunks && !commands_.empty()) continue;
+    if (!can_start(job)) continue;
     running_ = id;
     break;
   }
   if (!running_) return;
-  world_.checker.started(session_, kArena, jobs_.at(*running_).first_chunks);
+  for (const SimArena& arena : arenas_) {
+    const bool first = arena.id() == 1;
+    world_.checker.started(session_, arena.id(),
+                           first ? jobs_.at(*running_).first_chunks : arena.chunks());
+  }
   execution_ns_ = task_.execution_max_ns == 0
                       ? task_.wcet_ns
                       : world_.random.between(task_.execution_min_ns, task_.execution_max_ns);
@@ -279,13 +239,13 @@ void Client::go_on() {
   if (!running_ || layer_ends_ns_ >= 0) return;
   const size_t layers = std::max<size_t>(task_.layers.size(), 1);
   if (layer_ == layers) {
-    if (mapped_.size() == task_.arena_chunks) end_job();
+    if (wholly_resident()) end_job();
     return;
   }
   int64_t duration_ns = execution_ns_;
   if (!task_.layers.empty()) {
     const protocol::LayerNeed& layer = task_.layers[layer_];
-    if (mapped_.size() < layer.chunks) return;
+    if (arenas_.front().landed() < layer.chunks) return;
     duration_ns = static_cast<int64_t>(static_cast<__int128>(layer.execution_ns) * execution_ns_ /
                                        task_.wcet_ns);
   }
@@ -336,6 +296,10 @@ void Client::end_job() {
 
 SimTaskReport Client::report() const {
   SimTaskReport report = report_;
+  for (const SimArena& arena : arenas_) {
+    report.restored_bytes += arena.restored_bytes();
+    report.evicted_bytes += arena.evicted_bytes();
+  }
   if (!responses_.empty()) {
     std::vector<int64_t> sorted = responses_;
     std::sort(sorted.begin(), sorted.end());

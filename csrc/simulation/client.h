@@ -1,14 +1,15 @@
 // One simulated process with one model: what a real client does with the protocol, and the faults.
+// What becomes of its memory is in sim_arena.h.
 #pragma once
 
 #include <cstdint>
-#include <deque>
+#include <functional>
 #include <map>
 #include <optional>
-#include <variant>
 #include <vector>
 
 #include "csrc/protocol/messages.h"
+#include "csrc/simulation/sim_arena.h"
 #include "csrc/simulation/simulation.h"
 #include "csrc/simulation/world.h"
 
@@ -34,22 +35,11 @@ class Client {
   void disconnect();
   void hang(int64_t duration_ns);
   void lie();
-  void fail_next_restore() { restore_fails_ = true; }
+  void fail_next_restore();
 
   SimTaskReport report() const;
 
  private:
-  struct Restore {
-    uint32_t first_position = 0;
-    std::vector<protocol::ChunkId> chunks;
-    size_t done = 0;
-  };
-  struct Evict {
-    uint32_t keep_chunks = 0;
-    uint64_t written_back_bytes = 0;
-  };
-  using Command = std::variant<Restore, Evict>;
-
   struct PendingJob {
     int64_t release_ns = 0;
     int64_t deadline_ns = 0;
@@ -58,6 +48,7 @@ class Client {
   };
 
   void send(protocol::ClientMessage message);
+  void later(int64_t at_ns, std::function<void()> action);
   void later(int64_t at_ns, void (Client::*method)());
   void open(const protocol::Welcome& welcome);
   void on(const protocol::Welcome& message) { open(message); }
@@ -71,12 +62,10 @@ class Client {
 
   void release_next();
   void schedule_release(int64_t earliest_ns);
-  void work();  // starts the next command of the queue
-  void begin(Restore& restore);
-  void begin(Evict& evict);
-  void chunk_landed();
-  void evicted_step();
-  void restore_failed();
+  SimArena& arena(protocol::ArenaId id) { return arenas_[id - 1]; }
+  bool wholly_resident() const;
+  bool can_start(const PendingJob& job) const;
+  void landed();
   void try_start();
   void go_on();
   void layer_ended();
@@ -105,10 +94,7 @@ class Client {
   int64_t last_sent_ns_ = 0;  // messages keep their order, each way
   int64_t last_received_ns_ = 0;
 
-  std::vector<protocol::ChunkId> mapped_;  // by position; all of them hold their bytes
-  std::deque<Command> commands_;
-  bool busy_ = false;
-  bool restore_fails_ = false;
+  std::vector<SimArena> arenas_;  // their ids are 1, 2, ...
 
   std::map<protocol::JobId, PendingJob> jobs_;
   std::optional<protocol::JobId> running_;

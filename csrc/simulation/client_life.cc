@@ -6,7 +6,7 @@
 namespace rtswap::simulation {
 namespace {
 
-constexpr protocol::ArenaId kArena = 1;
+constexpr protocol::ArenaId kFirstArena = 1;
 constexpr protocol::TaskId kTask = 1;
 constexpr int64_t kRestartDelay_ns = 50'000'000;
 constexpr int64_t kReconnectDelay_ns = 20'000'000;
@@ -76,12 +76,11 @@ void Client::end() {
   const protocol::SessionId session = session_;
   world_.checker.died(session);
   ++life_;
-  alive_ = connected_ = welcomed_ = releasing_ = busy_ = false;
+  alive_ = connected_ = welcomed_ = releasing_ = false;
   frozen_until_ns_ = 0;
   session_ = 0;
   resumed_ = 0;
-  mapped_.clear();
-  commands_.clear();
+  for (SimArena& arena : arenas_) arena.clear();
   World& world = world_;
   world.timeline.at(world.timeline.now_ns() + kDeathNotice_ns, [&world, session] {
     world.checker.died(session);  // what was granted to it meanwhile
@@ -96,7 +95,7 @@ void Client::restart() {
 void Client::disconnect() {
   if (!healthy()) return;
   connected_ = welcomed_ = false;
-  if (running_ && mapped_.size() < task_.arena_chunks) break_off();
+  if (running_ && !wholly_resident()) break_off();
   fail_waiting_jobs();
   world_.post(arbiter::SessionDisconnected{session_});
   later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
@@ -105,7 +104,9 @@ void Client::disconnect() {
 // Comes back when its job has ended and its queued work is done.
 void Client::reconnect() {
   if (connected_) return;
-  if (running_ || busy_ || !commands_.empty()) {
+  const bool works = std::any_of(arenas_.begin(), arenas_.end(),
+                                 [](const SimArena& arena) { return !arena.idle(); });
+  if (running_ || works) {
     later(world_.timeline.now_ns() + kReconnectDelay_ns, &Client::reconnect);
     return;
   }
@@ -123,17 +124,17 @@ void Client::lie() {
   if (!healthy()) return;
   switch (world_.random.between(0, 6)) {
     case 0:
-      return send(protocol::Restored{kArena, task_.arena_chunks + 7});
+      return send(protocol::Restored{kFirstArena, task_.arena_chunks + 7});
     case 1:
-      return send(protocol::Evicted{kArena, task_.arena_chunks + 1, 0});
+      return send(protocol::Evicted{kFirstArena, task_.arena_chunks + 1, 0});
     case 2:
       return send(protocol::JobDone{last_job_ + 1000, 1});
     case 3:
       return send(protocol::Release{last_job_ + 1000, kTask + 77, 0, 0});
     case 4:
-      return send(protocol::OpenArena{kArena, 0, 1, 2});
+      return send(protocol::OpenArena{kFirstArena, 0, 1, 2});
     case 5:
-      return send(protocol::CloseArena{kArena});
+      return send(protocol::CloseArena{kFirstArena});
     default:
       return send(protocol::Hello{});
   }

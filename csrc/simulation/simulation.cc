@@ -14,7 +14,6 @@ constexpr int64_t kDrain_ns = 60'000'000'000;
 
 arbiter::Config arbiter_config(const SimConfig& config) {
   arbiter::DeviceConfig device;
-  device.description.uuid = "SIM-0";
   device.description.name = "simulated device";
   device.description.simulated = true;
   device.description.chunk_bytes = config.chunk_bytes;
@@ -24,7 +23,10 @@ arbiter::Config arbiter_config(const SimConfig& config) {
   arbiter::Config result;
   result.version = "simulation";
   result.epoch = 1;
-  result.devices.push_back(device);
+  for (uint32_t i = 0; i < config.devices; ++i) {
+    device.description.uuid = device_uuid(i);
+    result.devices.push_back(device);
+  }
   result.discipline = config.discipline;
   result.round_trip_ns = config.round_trip_ns;
   result.hang_timeout_ns = config.hang_timeout_ns;

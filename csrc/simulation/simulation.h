@@ -13,6 +13,13 @@
 
 namespace rtswap::simulation {
 
+// What a model that spans devices has on a further one.
+struct SimPart {
+  uint32_t device = 0;
+  uint32_t chunks = 0;
+  uint32_t mutable_chunks = 0;  // at the tail
+};
+
 // One model in a process of its own.
 struct SimTask {
   std::string name;
@@ -29,8 +36,10 @@ struct SimTask {
   int64_t pause_ns = 0;      // the task is paused once no job of it is left; 0: never
   int64_t resume_ns = 0;     // and asks to resume
   int64_t leave_ns = 0;  // the task is closed once no job of it is left, the process ends; 0: never
+  uint32_t device = 0;
   uint32_t arena_chunks = 0;
-  uint32_t mutable_chunks = 0;  // at the tail
+  uint32_t mutable_chunks = 0;   // at the tail
+  std::vector<SimPart> further;  // on devices of their own; not with layers
   // Executed in proportion, as the whole is shorter than declared. Empty: all memory is needed from
   // the start.
   std::vector<protocol::LayerNeed> layers;
@@ -45,14 +54,15 @@ struct SimFaults {
   double disconnects = 0;       // the link breaks; the client comes back and resumes
   double hangs = 0;             // nothing is answered for hang_ns
   double lies = 0;              // a message that breaks the protocol
-  double restore_failures = 0;  // the next restore of the client fails
+  double restore_failures = 0;  // the next restore of each arena of the client fails
   int64_t hang_ns = 0;
 };
 
 struct SimConfig {
+  uint32_t devices = 1;  // all alike
   uint64_t chunk_bytes = 2 << 20;
-  uint32_t chunk_count = 0;
-  uint64_t bytes_per_s = 0;  // of the link, each direction; one copy at a time per direction
+  uint32_t chunk_count = 0;  // of each device
+  uint64_t bytes_per_s = 0;  // of its link, each direction; one copy at a time per direction
   int64_t chunk_cost_ns = 0;
   int64_t latency_min_ns = 10'000;  // of one message
   int64_t latency_max_ns = 50'000;

@@ -1,4 +1,4 @@
-// What all simulated clients share: virtual time, randomness, the link to the device, and the way
+// What all simulated clients share: virtual time, randomness, the links to the devices, and the way
 // to the arbiter.
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <functional>
 #include <queue>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "csrc/protocol/messages.h"
@@ -64,11 +65,19 @@ class Lane {
   int64_t free_at_ns_ = 0;
 };
 
+inline std::string device_uuid(uint32_t device) { return "SIM-" + std::to_string(device); }
+
+struct DeviceLink {
+  Lane to_device;
+  Lane to_host;
+};
+
 struct World {
   World(const SimConfig& sim_config, std::function<void(arbiter::Event)> arbiter_post)
       : config(sim_config),
         random(sim_config.seed),
-        checker(sim_config.chunk_count),
+        links(sim_config.devices),
+        checker(sim_config.chunk_count, sim_config.devices),
         post(std::move(arbiter_post)) {}
 
   int64_t latency_ns() { return random.between(config.latency_min_ns, config.latency_max_ns); }
@@ -79,8 +88,7 @@ struct World {
   const SimConfig& config;
   Timeline timeline;
   Random random;
-  Lane to_device;
-  Lane to_host;
+  std::vector<DeviceLink> links;  // by device
   Checker checker;
   std::function<void(arbiter::Event)> post;  // an event reaches the arbiter, now
   uint64_t last_session = 0;

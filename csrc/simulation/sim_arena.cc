@@ -1,0 +1,119 @@
+#include "csrc/simulation/sim_arena.h"
+
+#include <utility>
+
+namespace rtswap::simulation {
+namespace {
+
+// Of the cost of one chunk: the part that its victim's unmapping takes.
+constexpr int64_t kUnmapShare = 4;
+
+}  // namespace
+
+SimArena::SimArena(World& world, protocol::ArenaId id, const SimPart& part, ArenaHost host)
+    : world_(world), id_(id), part_(part), host_(std::move(host)) {}
+
+protocol::HeldArena SimArena::held() const {
+  protocol::HeldArena held;
+  held.arena = id_;
+  held.device = part_.device;
+  held.device_uuid = device_uuid(part_.device);
+  held.chunks = part_.chunks;
+  held.resident = mapped_;
+  return held;
+}
+
+protocol::OpenArena SimArena::opening() const {
+  return {id_, part_.device, part_.chunks, part_.mutable_chunks};
+}
+
+void SimArena::carry_out(const protocol::Grant& grant) {
+  commands_.emplace_back(Restore{grant.first_position, grant.chunks, 0});
+  work();
+}
+
+void SimArena::carry_out(const protocol::Revoke& revoke) {
+  commands_.emplace_back(Evict{revoke.keep_chunks, 0});
+  work();
+}
+
+void SimArena::clear() {
+  mapped_.clear();
+  commands_.clear();
+  busy_ = false;
+}
+
+void SimArena::work() {
+  if (busy_ || commands_.empty()) return;
+  busy_ = true;
+  std::visit([this](auto& command) { begin(command); }, commands_.front());
+}
+
+void SimArena::finish_command() {
+  commands_.pop_front();
+  busy_ = false;
+  work();
+}
+
+void SimArena::begin(Restore& restore) {
+  if (restore_fails_ || restore.first_position + restore.done != mapped_.size()) {
+    restore_fails_ = false;
+    restore_failed();
+    return;
+  }
+  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
+  const int64_t duration_ns = world_.chunk_copy_ns() + world_.config.chunk_cost_ns - unmap_ns;
+  Lane& lane = world_.links[part_.device].to_device;
+  host_.later(lane.copy(world_.timeline.now_ns(), duration_ns), [this] { chunk_landed(); });
+}
+
+void SimArena::chunk_landed() {
+  auto& restore = std::get<Restore>(commands_.front());
+  mapped_.push_back(restore.chunks[restore.done++]);
+  restored_bytes_ += world_.config.chunk_bytes;
+  host_.send(protocol::Restored{id_, landed()});
+  if (restore.done == restore.chunks.size()) commands_.pop_front();
+  busy_ = false;
+  work();
+  host_.landed();
+}
+
+void SimArena::restore_failed() {
+  auto& restore = std::get<Restore>(commands_.front());
+  const std::vector<protocol::ChunkId> rest(restore.chunks.begin() + restore.done,
+                                            restore.chunks.end());
+  world_.checker.gave_up(session_, id_, rest);
+  host_.send(protocol::RestoreFailed{id_, landed(),
+                                     Error{ErrorCode::driver_failure, "simulated failure"}});
+  finish_command();
+}
+
+void SimArena::begin(Evict& evict) {
+  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
+  int64_t done_ns = world_.timeline.now_ns();
+  if (mapped_.size() > evict.keep_chunks) {
+    if (mapped_.size() > part_.chunks - part_.mutable_chunks) {
+      done_ns = world_.links[part_.device].to_host.copy(done_ns, world_.chunk_copy_ns());
+      evict.written_back_bytes += world_.config.chunk_bytes;
+    }
+    done_ns += unmap_ns;
+  }
+  host_.later(done_ns, [this] { evicted_step(); });
+}
+
+void SimArena::evicted_step() {
+  auto& evict = std::get<Evict>(commands_.front());
+  if (mapped_.size() > evict.keep_chunks) {
+    mapped_.pop_back();
+    evicted_bytes_ += world_.config.chunk_bytes;
+  }
+  if (mapped_.size() > evict.keep_chunks) {
+    begin(evict);
+    return;
+  }
+  world_.checker.unmapped(session_, id_, landed());
+  host_.send(protocol::Evicted{id_, landed(), evict.written_back_bytes});
+  finish_command();
+}
+
+}  // namespace rtswap::simulation
