@@ -71,7 +71,6 @@ void Arbiter::State::expire_holder(Device& device) {
     drop(*job, reason);
     return;
   }
-  trace(Trace::Kind::run_end, *job, "hung: the device goes to others, its memory stays its own");
   const std::vector<Job*> parts = parts_of(*job);
   const bool complete =
       std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->complete; });
@@ -79,6 +78,7 @@ void Arbiter::State::expire_holder(Device& device) {
     send(*job->task->session, protocol::Dropped{job->id, reason});
   }
   for (Job* part : parts) {
+    trace(Trace::Kind::run_end, *part, "hung: the device goes to others, its memory stays its own");
     part->state = Job::State::lost;
     ++part->task->arena->lost_jobs;
     device_of(*part->task->arena).holder = nullptr;

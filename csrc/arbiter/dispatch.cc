@@ -143,7 +143,7 @@ void Arbiter::State::note_progress(Device& device) {
   if (!job.begun && arena.landed_chunks >= job.first_chunks) {
     job.begun = true;
     job.progress_ns = now_ns_;
-    trace(Trace::Kind::run_begin, job, "");
+    trace_begin(job);
   }
   if (!job.complete && arena.landed_chunks == arena.chunks) {
     job.complete = true;

@@ -98,9 +98,11 @@ void Arbiter::State::on(Session& session, const protocol::JobDone& message) {
 void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
   Task& task = *job.task;
   const bool late = job.deadline_ns != kNoDeadline_ns && now_ns_ > job.deadline_ns;
-  trace(Trace::Kind::run_end, job,
-        job.state == Job::State::lost ? "answered after it was given up" : "");
   const std::vector<Job*> parts = parts_of(job);
+  for (const Job* part : parts) {
+    trace(Trace::Kind::run_end, *part,
+          job.state == Job::State::lost ? "answered after it was given up" : "");
+  }
   const bool begun =
       std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->begun; });
   if (!begun || job.abandoned) {

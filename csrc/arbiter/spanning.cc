@@ -128,6 +128,13 @@ Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
   return turn;
 }
 
+// It begins on all of its devices at once, when the last of them has what it starts with.
+void Arbiter::State::trace_begin(const Job& job) {
+  const std::vector<Job*> parts = parts_of(job);
+  if (!std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->begun; })) return;
+  for (const Job* part : parts) trace(Trace::Kind::run_begin, *part, "");
+}
+
 int64_t Arbiter::State::last_progress_ns(const Job& job) const {
   int64_t last_ns = kNever_ns;
   for (const Job* part : parts_of(job)) last_ns = std::max(last_ns, part->progress_ns);

@@ -138,6 +138,7 @@ class Arbiter::State {
   Error no_promise_for(const Task& task) const;
   void classify_spanning(Task& lead);
   Turn turn_of(const Job& job, std::map<const Job*, Turn>& known) const;
+  void trace_begin(const Job& job);
   int64_t last_progress_ns(const Job& job) const;
   void send_run_if_due(Job& job);
   void settle_others(const Job& job);

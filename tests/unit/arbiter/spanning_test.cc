@@ -85,6 +85,15 @@ class Scene : public test::Harness {
   }
   bool both_idle() const { return running(0).empty() && running(1).empty(); }
   size_t runs(SessionId session) const { return all<Run>(session).size(); }
+  // Devices on which this was traced, in order.
+  std::vector<uint32_t> traced(Trace::Kind kind) const {
+    std::vector<uint32_t> devices;
+    for (const Effect& effect : effects) {
+      const auto* trace = std::get_if<Trace>(&effect);
+      if (trace != nullptr && trace->kind == kind) devices.push_back(trace->device);
+    }
+    return devices;
+  }
   void done(SessionId session, protocol::JobId job) { from(session, protocol::JobDone{job, kMs}); }
 
  private:
@@ -147,12 +156,17 @@ TEST_CASE("one job gets both devices, one Run, and ends on both") {
   scene.release_best_effort(kSpan, 1);
   CHECK(scene.holds_both(kSpanName));
   CHECK(scene.runs(kSpan) == 1);
+  scene.land(kSpan, 1);
+  CHECK(scene.traced(Trace::Kind::run_begin).empty());
   scene.land_all();
+  CHECK(scene.traced(Trace::Kind::run_begin) == std::vector<uint32_t>{0, 1});
+  CHECK(scene.traced(Trace::Kind::run_end).empty());
   for (const auto& task : scene.arbiter.snapshot().tasks) {
     CHECK(task.resident_chunks == task.arena_chunks);
   }
   scene.done(kSpan, 1);
   CHECK(scene.both_idle());
+  CHECK(scene.traced(Trace::Kind::run_end) == std::vector<uint32_t>{0, 1});
   for (const auto& task : scene.arbiter.snapshot().tasks) CHECK(task.met == 1);
   CHECK(scene.all<Dropped>(kSpan).empty());
 }
