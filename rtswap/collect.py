@@ -62,7 +62,7 @@ def collect_modules(modules: list[nn.Module], kinds: Kinds | None) -> Collected:
     """All parameters (read_only) and buffers (mutable), in the order of ``modules()``."""
     result = walk(modules, kinds)
     _refuse_unmatched(kinds, [name for name, *_ in result.watches])
-    known = {tensor.untyped_storage()._cdata for _, tensor, _ in result.tensors if is_dense(tensor)}
+    known = {tensor.untyped_storage()._cdata for _, tensor, _ in result.tensors if _dense(tensor)}
     result.unseen_bytes = _unseen_bytes(modules, known)
     if not any(tensor.numel() for _, tensor, _ in result.tensors):
         raise InvalidArgument(
@@ -140,7 +140,7 @@ def is_wrapper(tensor: torch.Tensor) -> bool:
     return hasattr(tensor, "__tensor_flatten__")
 
 
-def is_dense(tensor: torch.Tensor) -> bool:
+def _dense(tensor: torch.Tensor) -> bool:
     """It has a storage to ask for."""
     return tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
 
@@ -171,7 +171,7 @@ def _unseen_bytes(modules: list[nn.Module], known: set[int]) -> int:
             for value in vars(module).values():
                 if not isinstance(value, torch.Tensor) or is_wrapper(value) or is_lazy(value):
                     continue
-                if not is_dense(value):
+                if not _dense(value):
                     continue
                 storage = value.untyped_storage()
                 if storage._cdata not in known and storage._cdata not in seen:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from rtswap.collect import Collected, is_dense
+from rtswap.collect import Collected
 from rtswap.errors import InvalidArgument
+from rtswap.weights import Source
 
 Device = torch.device | str | int
 Devices = Device | Mapping[str, Device] | None
@@ -24,6 +25,11 @@ class Part:
     torch_device: torch.device
     collected: Collected
     """Its tensors and where they are held, without the tree of modules."""
+
+    def own(self, sources: Sequence[Source]) -> list[Source]:
+        """Those of its tensors."""
+        tensors = {id(tensor) for _, tensor, _ in self.collected.tensors}
+        return [source for source in sources if id(source.tensor) in tensors]
 
 
 def parts_of(
@@ -90,7 +96,8 @@ def _refuse_torn(collected: Collected, index_of: Mapping[str, int]) -> None:
     for name, tensor, _ in collected.tensors:
         if not tensor.numel():
             continue
-        memory = tensor.untyped_storage()._cdata if is_dense(tensor) else id(tensor)
+        has_storage = tensor.layout == torch.strided and not tensor.is_nested
+        memory = tensor.untyped_storage()._cdata if has_storage else id(tensor)
         other = first.setdefault(memory, name)
         if index_of[other] != index_of[name]:
             raise InvalidArgument(

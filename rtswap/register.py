@@ -109,7 +109,7 @@ def register(
     collected = collect_modules(modules, kinds)
     parts = parts_of(collected, device, state.find_device)
     if len(parts) > 1:
-        _refuse_on_several(weights=weights, profile=profile, example_inputs=example_inputs)
+        _refuse_on_several(profile=profile, example_inputs=example_inputs)
     sources = _sources(modules, collected, weights)
     label = f"task '{name}'"
     # Refuses before anything is made.
@@ -126,7 +126,8 @@ def register(
     memory = Memory(state.session, label, verify=state.verify)
     try:
         for part, tensors in zip(parts, sets, strict=True):
-            memory.add_arena(part.device, part.torch_device).prepare(tensors, timeout, sources)
+            arena = memory.add_arena(part.device, part.torch_device)
+            arena.prepare(tensors, timeout, part.own(sources))
         native = open_native(state, memory, options, timeout)
     except BaseException:
         memory.discard()
@@ -206,13 +207,9 @@ def _refuse_on_several(**given: object) -> None:
     for name, value in given.items():
         if value is not None:
             raise Unsupported(
-                f"{name}= is not offered for a model on several devices. "
-                + (
-                    "Load it on the CPU and register it without."
-                    if name == "weights"
-                    else "It measures what a promise needs, and such a model gets none: leave it "
-                    "out, or declare wcet_ms= so that the model can use gaps of promised work."
-                )
+                f"{name}= is not offered for a model on several devices. It tells what a promise "
+                "needs, and such a model gets none: leave it out, or declare wcet_ms= so that the "
+                "model can use gaps of promised work."
             )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from models import cnn, recurrent, transformer, twin
+from models import cnn, recurrent, same_state, transformer, twin
 from test_process import start
 from torch import nn
 from two_devices import (
@@ -24,6 +24,7 @@ from two_devices import (
     run_in_turn,
     together,
 )
+from weight_files import write_shards
 
 import rtswap
 from tests.support.models import Half, Spread
@@ -264,6 +265,25 @@ def test_a_tensor_that_was_added_is_warned_about_once(daemon, caplog):
 # --- the life of the task -------------------------------------------------------------------------
 
 
+def test_weights_are_read_straight_into_the_image_of_each_half(daemon, tmp_path):
+    torch.manual_seed(4)
+    plain = Spread(WIDTH).eval()
+    index = write_shards(tmp_path, plain.state_dict(), 3)
+    with torch.device("meta"):
+        model = Spread(WIDTH).eval()
+    with pytest.raises(rtswap.WeightsMismatch):
+        rtswap.register(Spread(8), device=halves(), weights=index)
+    task = rtswap.register(model, name="loaded", device=halves(), weights=index)
+    x, alone = torch.randn(2, WIDTH).to(home()), on_both()
+    expected = twin(plain).to(home())(x)
+    for _ in range(3):
+        with torch.no_grad(), task.job():
+            assert torch.equal(model(x).to(home()), expected)
+        evict(alone)
+    task.close()
+    assert same_state(model, plain)
+
+
 def test_what_it_is(daemon):
     spread = Spanning()
     assert spread.task.state == "best_effort"
@@ -350,7 +370,7 @@ def test_a_half_that_fits_no_device_is_refused_and_nothing_has_happened(daemon):
 
 @pytest.mark.parametrize(
     "option",
-    [{"weights": "missing"}, {"profile": "missing"}, {"example_inputs": (torch.zeros(1),)}],
+    [{"profile": "missing"}, {"example_inputs": (torch.zeros(1),)}],
 )
 def test_options_for_one_device_are_refused_by_name(daemon, option):
     with pytest.raises(rtswap.Unsupported, match=f"{next(iter(option))}= .*several devices"):
@@ -436,7 +456,8 @@ def test_several_modules_are_told_apart_by_their_number(daemon):
 
 HOLDS_BOTH = """
 import threading
-import torch; torch.set_num_threads(1)
+import torch; torch.set_num_threads(1)from weight_files import write_shards
+
 import rtswap
 from tests.support.models import Spread
 places = {places!r}

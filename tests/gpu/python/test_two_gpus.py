@@ -23,6 +23,7 @@ from test_spanning import (  # noqa: F401
     test_outside_jobs_every_half_is_closed_and_says_so,
     test_threads_of_both_devices_and_of_both_at_once,
     test_verify_finds_what_no_counter_sees_on_either_device,
+    test_weights_are_read_straight_into_the_image_of_each_half,
     test_what_is_written_while_it_is_resident_stays_on_both,
     test_what_left_either_device_is_named,
 )
