@@ -456,7 +456,8 @@ def test_several_modules_are_told_apart_by_their_number(daemon):
 
 HOLDS_BOTH = """
 import threading
-import torch; torch.set_num_threads(1)import rtswap
+import torch; torch.set_num_threads(1)
+import rtswap
 from tests.support.models import Spread
 places = {places!r}
 rtswap.enable({socket!r}, device=places["encoder"])
