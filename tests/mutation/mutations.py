@@ -213,6 +213,13 @@ MUTATIONS = (
         "",
         ("test_arbiter",),
     ),
+    Mutation(
+        "a job that waits for the memory of a client that hangs has not hung",
+        "csrc/arbiter/deadlines.cc",
+        "device.holder->progress_ns = now_ns_;",
+        "",
+        ("test_arbiter", "test_system"),
+    ),
     # --- tasks that span devices -----------------------------------------------------------------
     Mutation(
         "a job that spans devices starts only when all of them are free",
