@@ -43,7 +43,7 @@ PACKAGES = {
     "torch_memory_saver without backup": "torch_memory_saver",
     "comfy_aimdo": "comfy_aimdo",
 }
-CASES = ((4_400_000_000, 384 << 20), (4_400_000_000, 16 << 20), (230_000_000, 1_484_000))
+CASES = ((4_400_000_000, 16 << 20), (230_000_000, 1_484_000))
 """(bytes, bytes of each tensor)"""
 
 
@@ -64,6 +64,11 @@ def sizes(total_bytes: int, tensor_bytes: int) -> list[int]:
 
 def random_bytes(count: int) -> Tensor:
     return torch.randint(0, 256, (count,), dtype=torch.uint8, device="cuda")
+
+
+def pinned_random_bytes(count: int) -> Tensor:
+    host = torch.empty(count, dtype=torch.uint8, pin_memory=True)
+    return host.copy_(random_bytes(count))
 
 
 def plain(parts: list[int]) -> Swapper:
@@ -106,9 +111,7 @@ def aimdo(parts: list[int]) -> Swapper:
     device = torch.device("cuda", 0)
     vbar = ModelVBAR(sum(parts) + (64 << 20), 0)
     places = [vbar.alloc(count) for count in parts]
-    hosts = [torch.empty(count, dtype=torch.uint8).pin_memory() for count in parts]
-    for host in hosts:
-        host.random_(0, 256)
+    hosts = [pinned_random_bytes(count) for count in parts]
     views: list[Tensor] = []
 
     def back() -> None:
@@ -155,8 +158,7 @@ def sample(tensors: list[Tensor]) -> list[Tensor]:
 
 def measure_one(system: str, total_bytes: int, tensor_bytes: int) -> dict[str, Any]:
     """In this process: medians of out and back, beside raw copies between them."""
-    host = torch.empty(total_bytes, dtype=torch.uint8).pin_memory()
-    host.random_(0, 256)
+    host = pinned_random_bytes(total_bytes)
     device = torch.empty(total_bytes, dtype=torch.uint8, device="cuda")
     swapper = MAKERS[system](sizes(total_bytes, tensor_bytes))
     before = sample(swapper.tensors())
@@ -197,11 +199,14 @@ def measure_apart(system: str, total_bytes: int, tensor_bytes: int) -> dict[str,
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def ours(binary: Path) -> list[dict[str, Any]]:
-    """The rows of bench_swap_speed with its largest chunks, named as the others."""
+def swap_speed(binary: Path) -> list[dict[str, Any]]:
     output = subprocess.run([binary, "cuda"], check=True, capture_output=True, text=True).stdout
-    rows = json.loads(output)["swap_speed"]
-    largest = max(row["chunk_bytes"] for row in rows)
+    return list(json.loads(output)["swap_speed"])
+
+
+def ours(engine: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of bench_swap_speed with its largest chunks, named as the others."""
+    largest = max(row["chunk_bytes"] for row in engine)
     return [
         {
             "system": f"rtswap, {row['kind']}",
@@ -213,7 +218,7 @@ def ours(binary: Path) -> list[dict[str, Any]]:
             "out_ms_per_gb": row["evict_ms"]["median"] / (row["bytes"] / 1e9),
             **({"out_ratio": row["evict_ratio"]} if "evict_ratio" in row else {}),
         }
-        for row in rows
+        for row in engine
         if row["chunk_bytes"] == largest
     ]
 
@@ -240,7 +245,8 @@ def main() -> None:
         system, total_bytes, tensor_bytes = arguments.one
         print(json.dumps(measure_one(system, int(total_bytes), int(tensor_bytes))))
         return
-    rows = ours(arguments.swap_speed) if arguments.swap_speed else []
+    engine = swap_speed(arguments.swap_speed) if arguments.swap_speed else []
+    rows = ours(engine) if engine else []
     for system, package in PACKAGES.items():
         if package and importlib.util.find_spec(package) is None:
             print(f"{system}: {package} is not installed here; left out")
@@ -249,7 +255,7 @@ def main() -> None:
     print_table(rows)
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        document = {"machine": describe_machine(), "rows": rows}
+        document = {"machine": describe_machine(), "rows": rows, "swap_speed": engine}
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
 

@@ -5,11 +5,12 @@
 #
 # Uses the python3 (with a CUDA torch) and the libraries found; .gpu-deps/activate, if there is one,
 # names a prefix with gRPC and the small libraries for machines that reach no package registry.
-# STEPS="build driver bench speed promises python two" chooses steps.
+# STEPS="build driver bench start peers promises profiles python two" chooses steps. The peers are
+# measured where they are installed: torch_memory_saver, comfy_aimdo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-bench/results}
-steps=${STEPS:-build driver bench speed promises python two}
+steps=${STEPS:-build driver bench start peers promises profiles python two}
 build=${BUILD:-build-gpu}
 mkdir -p "$out"
 # shellcheck disable=SC1091
@@ -40,6 +41,8 @@ build_all() {
   cmake --install "$build" --prefix "$PWD" >/dev/null
 }
 
+gpu_name() { python3 -c 'import torch; print(torch.cuda.get_device_name())' 2>/dev/null || true; }
+
 two_gpus() {
   if [ "$(python3 -c 'import torch; print(torch.cuda.device_count())')" -lt 2 ]; then
     echo "skipped: needs two GPUs"
@@ -51,14 +54,14 @@ two_gpus() {
   return $failed
 }
 
-swap_speed() { "$build/bench_swap_speed" cuda >"$out/swap_speed.json"; }
-
 step build build_all
 step driver "$build/test_gpu_driver"
 step bench python3 -m bench.first_light --output "$out/first_light.json" \
   --grant-latency "$build/bench_grant_latency"
-step speed swap_speed
+step start python3 -m bench.start --output "$out/start.json"
+step peers python3 -m bench.peers --swap-speed "$build/bench_swap_speed" --output "$out/peers.json"
 step promises python3 -m bench.promises --output "$out/promises.json"
+step profiles python3 -m bench.measure_profiles --name "$(gpu_name)" --output "$out/profiles.json"
 step python python3 -m pytest -v tests/gpu/python --ignore tests/gpu/python/test_two_gpus.py
 step two two_gpus
 exit $status
