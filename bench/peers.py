@@ -246,17 +246,22 @@ def main() -> None:
         print(json.dumps(measure_one(system, int(total_bytes), int(tensor_bytes))))
         return
     engine = swap_speed(arguments.swap_speed) if arguments.swap_speed else []
-    rows = ours(engine) if engine else []
+    document: dict[str, Any] = {
+        "machine": describe_machine(),
+        "rows": ours(engine) if engine else [],
+        "swap_speed": engine,
+    }
     for system, package in PACKAGES.items():
         if package and importlib.util.find_spec(package) is None:
             print(f"{system}: {package} is not installed here; left out")
             continue
-        rows += [measure_apart(system, *case) for case in CASES]
-    print_table(rows)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        document = {"machine": describe_machine(), "rows": rows, "swap_speed": engine}
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+        for case in CASES:
+            document["rows"].append(measure_apart(system, *case))
+            print(json.dumps(document["rows"][-1]), flush=True)
+            if arguments.output:  # as it goes: a run may be cut short
+                arguments.output.parent.mkdir(parents=True, exist_ok=True)
+                arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    print_table(document["rows"])
 
 
 if __name__ == "__main__":
