@@ -42,7 +42,13 @@ class Promise:
     margin: float
     """Factor between the measured and the declared cost."""
     block_ms: float | None
-    """GPU time the test charges for one job, restore included."""
+    """GPU time the test charges for one job: of a direct task its restore included, of a staged one
+    only what is left to restore when it takes the GPU."""
+    mode: str
+    """``direct``: a job restores its memory while it holds the GPU. ``staged``: it restores its
+    lead before, while others run. Chosen at admission; may change as tasks come and go."""
+    lead_ms: float | None
+    """Of a staged task: how long restoring the lead takes if no direct job comes in between."""
     begins_on_prefix: bool
     """Whether a job may begin while a part of its memory is still on the way: the stretches of its
     execution were measured, and the first use of each part waits for it."""

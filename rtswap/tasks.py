@@ -122,6 +122,8 @@ class Task:
             margin=MARGIN if self._measured_ns else 1.0,
             begins_on_prefix=bool(verdict["layers"]),
             block_ms=milliseconds(verdict["block_ns"]),
+            mode=verdict["mode"],
+            lead_ms=milliseconds(verdict["lead_ns"]),
         )
 
     def __repr__(self) -> str:

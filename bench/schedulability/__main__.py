@@ -18,7 +18,7 @@ from bench.schedulability.profiles import TABLES, read_table
 from bench.schedulability.report import full_report, short_report
 from bench.schedulability.sweep import Outcome, points, sweep
 
-COMPARED = ("overlap", "staged")  # what the arbiter runs, and what the planner can do
+COMPARED = ("overlap", "staged")  # direct tasks only, and all that the arbiter does
 
 
 def _arguments() -> argparse.Namespace:

@@ -28,7 +28,7 @@ rtswap, run while restoring
     there. Some tables take the layers of a model as equal; they say so.
 rtswap, staged tasks too
     Some tasks are restored in the background, as far as their run does not hide it, before they
-    take the GPU. The planner chooses them; the arbiter does not run them so yet.
+    take the GPU. The planner chooses them. This is what the arbiter does.
 """
 
 from __future__ import annotations
@@ -91,20 +91,25 @@ def rt_swap(case: Case) -> bool:
     tasks = planner_tasks(case, beside_copies=False)
     for task in tasks:
         task["mutable_chunks"] = task["arena_chunks"]
-    return bool(_core.plan(_device(case) | {"prefetch_chunks": 0}, tasks)["admitted"])
+    config = _device(case) | {"prefetch_chunks": 0, "staging": False}
+    return bool(_core.plan(config, tasks)["admitted"])
 
 
 def restore_then_run(case: Case) -> bool:
-    return bool(_core.plan(_device(case), rtswap_tasks(case, layers=False))["admitted"])
+    return _direct(case, layers=False)
 
 
 def run_while_restoring(case: Case) -> bool:
-    return bool(_core.plan(_device(case), rtswap_tasks(case, layers=True))["admitted"])
+    return _direct(case, layers=True)
 
 
 def staged_too(case: Case) -> bool:
-    tasks = rtswap_tasks(case, layers=True)
-    return bool(_core.plan(_device(case) | {"staging": True}, tasks)["admitted"])
+    return bool(_core.plan(_device(case), rtswap_tasks(case, layers=True))["admitted"])
+
+
+def _direct(case: Case, *, layers: bool) -> bool:
+    config = _device(case) | {"staging": False}
+    return bool(_core.plan(config, rtswap_tasks(case, layers=layers))["admitted"])
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ DISCIPLINES = {
     "rt_swap": Discipline("RT-Swap's discipline", rt_swap),
     "direct": Discipline("rtswap, restore then run", restore_then_run),
     "overlap": Discipline("rtswap, run while restoring", run_while_restoring),
-    "staged": Discipline("rtswap, staged tasks too (planned only)", staged_too),
+    "staged": Discipline("rtswap, staged tasks too", staged_too),
 }
 
 
@@ -182,4 +187,5 @@ def _blocks_pass(case: Case, blocks_ns: list[int]) -> bool:
     tasks = planner_tasks(case, beside_copies=False)
     for task, block_ns in zip(tasks, blocks_ns, strict=True):
         task |= {"wcet_ns": block_ns, "arena_chunks": 1}
-    return bool(_core.plan(_device(case) | {"chunk_count": len(tasks)}, tasks)["admitted"])
+    config = _device(case) | {"chunk_count": len(tasks), "staging": False}
+    return bool(_core.plan(config, tasks)["admitted"])

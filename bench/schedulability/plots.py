@@ -69,7 +69,7 @@ def watched_curves() -> list[Curve]:
     """Of the sets that were simulated: what was promised beside what was seen."""
     return [
         Curve("rtswap: none late", STYLES["direct"], _on_time("edf")),
-        Curve("rtswap: all tasks admitted", STYLES["overlap"], _promised),
+        Curve("rtswap: all tasks admitted", STYLES["staged"], _promised),
         Curve(
             "whole models as requested: none late",
             STYLES["whole_models"],

@@ -10,6 +10,7 @@
 
 #include "csrc/arbiter/state.h"
 #include "csrc/policy/advice.h"
+#include "csrc/policy/stage.h"
 
 namespace rtswap::arbiter {
 namespace {
@@ -48,17 +49,35 @@ uint32_t Arbiter::State::usable_chunks(const Device& device) const {
   return usable;
 }
 
-uint32_t Arbiter::State::quantum(const Device& device) const {
-  return policy::quantum_chunks(device.config.description.chunk_bytes);
+policy::LinkModel Arbiter::State::link_of(const Device& device) const {
+  policy::LinkModel link;
+  link.restore_bytes_per_s = device.restore_bytes_per_s;
+  link.evict_bytes_per_s = device.evict_bytes_per_s;
+  link.chunk_bytes = device.config.description.chunk_bytes;
+  link.chunk_cost_ns = device.config.chunk_cost_ns;
+  link.overhead_ns = config_.round_trip_ns;
+  link.prefetch_chunks = policy::quantum_chunks(link.chunk_bytes);
+  return link;
 }
 
-// No admitted job waits or holds the device: whatever happened before, no later window begins
+// Of what is restored ahead: a quantum, or for a lead as much as a plan with staged tasks is
+// charged with.
+uint32_t Arbiter::State::most_in_flight(const Device& device) const {
+  const policy::LinkModel link = link_of(device);
+  return (device.stage == nullptr ? link : policy::staging_link(link)).prefetch_chunks;
+}
+
+// No admitted job waits or holds the device or the stage, and what is left in flight of a lead is
+// no more than direct jobs are charged with: whatever happened before, no later window begins
 // before now.
 bool Arbiter::State::idle(const Device& device) const {
   if (device.holder != nullptr) return false;
-  return std::none_of(device.waiting.begin(), device.waiting.end(), [this](const Job* job) {
-    return promised(*job) && job->eligible_ns <= now_ns_;
-  });
+  const bool waits =
+      std::any_of(device.waiting.begin(), device.waiting.end(),
+                  [this](const Job* job) { return promised(*job) && job->eligible_ns <= now_ns_; });
+  if (waits) return false;
+  return device.staged.empty() ||
+         in_flight(device, nullptr) + incoming(device) <= link_of(device).prefetch_chunks;
 }
 
 Arbiter::State::Roll Arbiter::State::roll(const Device& device,
@@ -87,20 +106,17 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
       roll.best_effort.push_back(task);
     }
   }
-  input.link.restore_bytes_per_s = device.restore_bytes_per_s;
-  input.link.evict_bytes_per_s = device.evict_bytes_per_s;
-  input.link.chunk_bytes = device.config.description.chunk_bytes;
-  input.link.chunk_cost_ns = device.config.chunk_cost_ns;
-  input.link.overhead_ns = config_.round_trip_ns;
-  input.link.prefetch_chunks = quantum(device);
+  input.link = link_of(device);
   input.bank_chunks = usable_chunks(device);
+  input.staging = true;
   return roll;
 }
 
-policy::Prefixes Arbiter::State::planned(const Device& device) const {
-  policy::Prefixes prefixes;
-  for (const Arena* arena : device.arenas) prefixes[arena->key] = arena->planned_chunks;
-  return prefixes;
+policy::Plan Arbiter::State::in_force(const Device& device) const {
+  policy::Plan plan;
+  for (const Arena* arena : device.arenas) plan.prefixes[arena->key] = arena->planned_chunks;
+  plan.staged = device.staged;
+  return plan;
 }
 
 // What may be charged as resident under `prefixes` from now on. In the middle of a window, an arena
@@ -124,10 +140,9 @@ policy::Prefixes Arbiter::State::guaranteed(const Device& device,
   return guarantee;
 }
 
-// Would the promises of those that are in, and of `joining` if given, hold under `prefixes` with
-// what is there now?
-Arbiter::State::Assessment Arbiter::State::assess(const Device& device,
-                                                  const policy::Prefixes& prefixes,
+// Would the promises of those that are in, and of `joining` if given, hold under `plan` with what
+// is there now?
+Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const policy::Plan& plan,
                                                   const Task* joining) const {
   Assessment result;
   result.set = roll(
@@ -139,27 +154,38 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device,
       if (!counts_itself) result.set.input.leaving.push_back(left.demand);
     }
   }
-  result.guarantee = guaranteed(device, prefixes);
-  result.decision = policy::test(result.set.input, prefixes, result.guarantee);
+  result.guarantee = guaranteed(device, plan.prefixes);
+  result.decision = policy::test(result.set.input, plan.prefixes, result.guarantee, plan.staged);
   return result;
 }
 
-// Puts `prefixes` in force if they hold. What is not there yet is restored in the background.
-bool Arbiter::State::adopt(Device& device, const policy::Prefixes& prefixes, Task* joining) {
-  if (idle(device)) device.leaving.clear();
-  const auto [set, guarantee, decision] = assess(device, prefixes, joining);
+// Puts `plan` in force if it holds. What is not there yet is restored in the background.
+bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joining) {
+  const bool device_idle = idle(device);
+  if (device_idle) device.leaving.clear();
+  if (!policy::plan_may_change(device.staged, plan.staged, device_idle, joining != nullptr,
+                               !device.leaving.empty())) {
+    device.review_due = true;  // at the next idle instant
+    return false;
+  }
+  const auto [set, guarantee, decision] = assess(device, plan, joining);
   if (!decision.admitted || !holder_allows(device, decision)) return false;
   if (joining != nullptr) enter(*joining);
   for (Arena* arena : device.arenas) {
-    arena->planned_chunks = policy::prefix_of(prefixes, arena->key);
+    arena->planned_chunks = policy::prefix_of(plan.prefixes, arena->key);
     arena->guaranteed_chunks = policy::prefix_of(guarantee, arena->key);
   }
+  device.staged = plan.staged;
   device.best_effort_block_ns = decision.best_effort_block_ns;
   device.utilisation = decision.utilisation;
   const auto put = [&](Task& task, const policy::Promise& promise) {
     const int64_t block_ns = task.timing.wcet_ns > 0 ? promise.block_ns : 0;
-    const bool changed = task.block_ns != block_ns || task.response_bound_ns != promise.response_ns;
+    const bool changed = task.block_ns != block_ns || task.lead_ns != promise.lead_ns ||
+                         task.staged != promise.staged ||
+                         task.response_bound_ns != promise.response_ns;
     task.block_ns = block_ns;
+    task.lead_ns = promise.lead_ns;
+    task.staged = promise.staged;
     task.response_bound_ns = promise.response_ns;
     if (changed && &task != joining) send_verdict(task, false, task.reason);
     if (changed && task.spans()) {  // so is its hold of the others
@@ -251,8 +277,8 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
       device, [](const Task&) { return true; }, &task);
   refusal = policy::admit(set.input);
   if (!refusal.admitted) return false;
-  if (adopt(device, refusal.prefixes, &task)) return true;
-  if (go_towards(device, set, refusal.prefixes) || !idle(device)) {
+  if (adopt(device, plan_of(refusal), &task)) return true;
+  if (go_towards(device, set, plan_of(refusal)) || !idle(device)) {
     device.review_due = true;  // that is where it is decided at the latest
     return true;
   }
@@ -261,23 +287,23 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
 }
 
 // Puts a plan for all, those that are loading included, in force for those that are in.
-bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Prefixes& prefixes) {
-  if (adopt(device, prefixes, nullptr)) return true;
+bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Plan& plan) {
+  if (adopt(device, plan, nullptr)) return true;
   // On the way there, some would lose more than they can spare: let them only give.
-  const policy::Prefixes most = guaranteed(device, planned(device));
+  const policy::Prefixes most = guaranteed(device, in_force(device).prefixes);
   for (size_t i = 0; i < set.promised.size(); ++i) {
     if (set.promised[i]->state != TaskState::admitted) continue;
     policy::TaskModel& model = set.input.promised[i];
     model.most_resident_chunks = policy::prefix_of(most, model.arena);
   }
   const policy::Decision limited = policy::decide(set.input);
-  return limited.admitted && adopt(device, limited.prefixes, nullptr);
+  return limited.admitted && adopt(device, plan_of(limited), nullptr);
 }
 
 // Tasks whose memory has come in meanwhile.
 void Arbiter::State::promote(Device& device) {
   for (Task* task : device.tasks) {
-    if (task->state != TaskState::loading || !adopt(device, planned(device), task)) continue;
+    if (task->state != TaskState::loading || !adopt(device, in_force(device), task)) continue;
     answer(*task);
   }
 }
@@ -294,10 +320,11 @@ void Arbiter::State::review(Device& device) {
     Roll set = roll(
         device, [](const Task&) { return true; }, nullptr);
     policy::Decision fresh = policy::decide(set.input);
-    if (fresh.admitted && go_towards(device, set, fresh.prefixes)) break;
-    adopt(device, planned(device), nullptr);
+    if (fresh.admitted && go_towards(device, set, plan_of(fresh))) break;
+    const policy::Plan kept = in_force(device);
+    adopt(device, kept, nullptr);
     // The plan in force is one for all, whatever the planner found now.
-    if (policy::test(set.input, planned(device), planned(device)).admitted) break;
+    if (policy::test(set.input, kept.prefixes, kept.prefixes, kept.staged).admitted) break;
     const auto youngest =
         std::find_if(device.tasks.rbegin(), device.tasks.rend(),
                      [](const Task* task) { return task->state == TaskState::loading; });
@@ -325,10 +352,10 @@ void Arbiter::State::shed(Device& device, const std::string& why) {
     const Roll set = roll(
         device, [](const Task&) { return false; }, nullptr);
     const policy::Decision fresh = policy::decide(set.input);
-    if (fresh.admitted && adopt(device, fresh.prefixes, nullptr)) return;
-    if (adopt(device, planned(device), nullptr)) return;
+    if (fresh.admitted && adopt(device, plan_of(fresh), nullptr)) return;
+    if (adopt(device, in_force(device), nullptr)) return;
     // What holds, but for best-effort work that runs now, is put in force when that has ended.
-    if (assess(device, planned(device), nullptr).decision.admitted) return;
+    if (assess(device, in_force(device), nullptr).decision.admitted) return;
     const auto youngest =
         std::find_if(device.tasks.rbegin(), device.tasks.rend(),
                      [](const Task* task) { return task->state == TaskState::admitted; });

@@ -1,5 +1,7 @@
 #include "csrc/arbiter/arbiter.h"
 
+#include <algorithm>
+
 #include "csrc/arbiter/state.h"
 #include "csrc/base/check.h"
 
@@ -34,6 +36,14 @@ void Arbiter::State::check() const {
     for (const Arena* arena : device.arenas) {
       owned += device.ledger.owned(arena->key);
       RTSWAP_CHECK(arena->landed_chunks <= device.ledger.held(arena->key), "landed but not held");
+    }
+    if (const Job* job = device.stage) {
+      const auto& queue = device.waiting;
+      RTSWAP_CHECK(
+          device.holder == job || (job->state == Job::State::waiting &&
+                                   std::find(queue.begin(), queue.end(), job) != queue.end()),
+          "the stage is held by a job that is gone");
+      RTSWAP_CHECK(lead_end(device, *job->task->arena) > 0, "a direct job holds the stage");
     }
     RTSWAP_CHECK(owned + device.ledger.free_chunks() == device.ledger.chunk_count(),
                  "chunks of an arena that is gone");

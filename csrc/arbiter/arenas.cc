@@ -92,8 +92,8 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   const Roll set = roll(
       device, [](const Task&) { return true; }, arena->tasks.front());
   policy::Decision decision = policy::admit(set.input);
-  const bool admitted = decision.admitted && (adopt(device, decision.prefixes, nullptr) ||
-                                              adopt(device, planned(device), nullptr));
+  const bool admitted = decision.admitted && (adopt(device, plan_of(decision), nullptr) ||
+                                              adopt(device, in_force(device), nullptr));
   if (decision.admitted && !admitted) {
     decision.reason = "it would fit, but not before other memory has been restored; try again";
   }
@@ -241,11 +241,12 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   ++arena->failed_restores;
   trace(Trace::Kind::restore_end, *arena, 0, "failed: " + message.error.message);
   drop_lost(session, *arena, message.error);
-  Job* holder = device.holder;
-  const bool waited_for = holder != nullptr && holder->task->arena == arena;
-  if (waited_for && arena->failed_restores >= kMostRestoreAttempts) {
+  if (arena->failed_restores < kMostRestoreAttempts) return;
+  for (Job* job : {device.holder, device.stage}) {
+    if (job == nullptr || job->task->arena != arena) continue;
     arena->failed_restores = 0;
-    give_up(*holder, message.error);
+    give_up(*job, message.error);
+    break;
   }
 }
 

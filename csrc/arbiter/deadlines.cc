@@ -54,6 +54,13 @@ void Arbiter::State::expire_silent(Device& device) {
   }
 }
 
+// The stage goes to others when the client of its holder does not answer.
+void Arbiter::State::expire_lead(Device& device) {
+  Job* job = device.stage;
+  if (job == nullptr || job->state != Job::State::waiting || !job->task->arena->silent) return;
+  drop(*job, Error{ErrorCode::timed_out, "the client did not restore the memory it was granted"});
+}
+
 int64_t Arbiter::State::hang_limit(const Task& task) const {
   return std::max(config_.hang_timeout_ns, task.timing.wcet_ns * kHangFactor);
 }
@@ -81,7 +88,9 @@ void Arbiter::State::expire_holder(Device& device) {
     trace(Trace::Kind::run_end, *part, "hung: the device goes to others, its memory stays its own");
     part->state = Job::State::lost;
     ++part->task->arena->lost_jobs;
-    device_of(*part->task->arena).holder = nullptr;
+    Device& its = device_of(*part->task->arena);
+    its.holder = nullptr;
+    if (its.stage == part) its.stage = nullptr;
   }
 }
 
@@ -93,7 +102,7 @@ void Arbiter::State::set_timer() {
   for (const Device& device : devices_) {
     for (const Job* job : device.waiting) {
       if (!edf()) break;
-      at(job->eligible_ns);
+      at(earliest_start(device, *job));
       if (const int64_t last = latest_start(*job); last != kNoDeadline_ns) at(last + 1);
     }
     for (const Arena* arena : device.arenas) {

@@ -26,6 +26,7 @@ void Arbiter::State::settle_all() {
 
 void Arbiter::State::expire(Device& device) {
   expire_silent(device);
+  expire_lead(device);
   expire_holder(device);
   if (edf()) expire_waiting(device);
 }
@@ -34,6 +35,7 @@ void Arbiter::State::settle(Device& device) {
   bool again = true;
   while (again) {
     reconsider(device);
+    give_stage(device);
     if (device.holder == nullptr && !take_next(device)) break;
     again = !feed_holder(device);
   }
@@ -75,6 +77,7 @@ std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
     const bool b_promised = promised(*b);
     if (a_promised != b_promised) return a_promised;
     if (!a_promised) return a->sequence < b->sequence;
+    if (staged(*a) != staged(*b)) return staged(*b);
     return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);
   });
   return jobs;
@@ -83,7 +86,8 @@ std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
 bool Arbiter::State::take_next(Device& device) {
   if (device.waiting.empty()) return false;
   for (Job* job : in_order(device)) {
-    if (!may_start(device, *job) || !feasible(device, *job->task->arena)) continue;
+    if (!may_start(device, *job) || !feasible(device, *job->task->arena, job->task->arena->chunks))
+      continue;
     if (job->spans()) {
       std::map<const Job*, Turn> known;
       const Turn turn = turn_of(*job, known);
@@ -99,16 +103,24 @@ bool Arbiter::State::take_next(Device& device) {
 
 // Best-effort work must not take away what the test has promised to others.
 bool Arbiter::State::may_start(const Device& device, const Job& job) const {
-  if (!edf() || promised(job)) return true;
+  if (!edf()) return true;
+  if (staged(job)) return staged_may_start(device, job);
+  if (promised(job)) return earliest_start(device, job) <= now_ns_;
+  if (staged_work_waits(device)) return false;
   const Task& task = *job.task;
   const bool length_known = task.timing.wcet_ns > 0 && !(task.state == TaskState::admitted &&
                                                          job.deadline_ns == kNoDeadline_ns);
   // Warm-up and reading outside jobs are what promises are made from; they cannot wait for a gap of
   // a length that nobody knows.
   if (!length_known) return true;
-  const int64_t block_ns = block_of(task);
+  const int64_t block_ns = hold_of(task);
   if (block_ns <= device.best_effort_block_ns) return true;
-  // Otherwise only where no admitted task can be released before it ends.
+  // Otherwise only where no admitted task can be released before it ends, nor has been already: a
+  // job that came early waits until it competes.
+  if (std::any_of(device.waiting.begin(), device.waiting.end(),
+                  [this](const Job* other) { return promised(*other); })) {
+    return false;
+  }
   return std::all_of(device.tasks.begin(), device.tasks.end(), [&](const Task* other) {
     return other->state != TaskState::admitted ||
            (other->last_release_ns != kNever_ns &&
@@ -122,7 +134,7 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
   job.state = Job::State::holding;
   job.progress_ns = now_ns_;
   Task& task = *job.task;
-  job.block_ns = task.timing.wcet_ns > 0 ? block_of(task) : 0;
+  job.block_ns = task.timing.wcet_ns > 0 ? hold_of(task) : 0;
   task.arena->last_used_ns = now_ns_;
   std::string detail;
   const bool length_known = task.timing.wcet_ns > 0 && task.state != TaskState::admitted;

@@ -37,15 +37,16 @@ uint32_t Arbiter::State::incoming(const Device& device) const {
   return chunks;
 }
 
-uint32_t Arbiter::State::in_flight(const Device& device) const {
+uint32_t Arbiter::State::in_flight(const Device& device, const Arena* except) const {
   uint32_t chunks = 0;
   for (const Arena* arena : device.arenas) {
-    if (answers(*arena)) chunks += device.ledger.held(arena->key) - arena->landed_chunks;
+    if (arena != except && answers(*arena))
+      chunks += device.ledger.held(arena->key) - arena->landed_chunks;
   }
   return chunks;
 }
 
-// What may be taken of it: never its planned prefix.
+// What may be taken of it: never its planned prefix, nor the lead of the stage's holder.
 uint32_t Arbiter::State::evictable(const Device& device, const Arena& arena) const {
   const bool in_use = device.holder != nullptr && device.holder->task->arena == &arena;
   if (!answers(arena) || in_use || arena.lost_jobs > 0 || arena.rest_until_ns > now_ns_ ||
@@ -53,12 +54,15 @@ uint32_t Arbiter::State::evictable(const Device& device, const Arena& arena) con
     return 0;
   }
   const uint32_t chunks = kept(device, arena);
-  return chunks - std::min(chunks, arena.planned_chunks);
+  const bool leads = device.stage != nullptr && device.stage->task->arena == &arena;
+  const uint32_t safe = std::max(arena.planned_chunks, leads ? lead_end(device, arena) : 0);
+  return chunks - std::min(chunks, safe);
 }
 
-bool Arbiter::State::feasible(const Device& device, const Arena& arena) const {
+// Could the arena have its first `chunks`?
+bool Arbiter::State::feasible(const Device& device, const Arena& arena, uint32_t chunks) const {
   if (!answers(arena) || arena.lost_jobs > 0) return false;
-  const uint32_t missing = arena.chunks - kept(device, arena);
+  const uint32_t missing = chunks - std::min(chunks, kept(device, arena));
   if (missing == 0) return true;
   uint32_t available = device.ledger.free_chunks() + incoming(device);
   for (const Arena* other : device.arenas) {
@@ -163,14 +167,19 @@ int64_t Arbiter::State::next_deadline(const Arena& arena) const {
 }
 
 // While the copy engine has nothing urgent: first for jobs that wait, then for prefixes that the
-// plan wants, then for tasks by their next release, into free memory only. Never more than a
-// quantum at a time, so that a job that comes in between waits for no more than that.
+// plan wants, then for tasks by their next release, into free memory only. Never more at a time
+// than is charged, so that a job that comes in between waits for no more than that. While the stage
+// is held, for its holder only.
 void Arbiter::State::prefetch(Device& device) {
   if (device.holder != nullptr && !device.holder->complete) return;
-  const uint32_t busy = in_flight(device) + incoming(device);
-  const uint32_t most = quantum(device);
+  const uint32_t busy = in_flight(device, nullptr) + incoming(device);
+  const uint32_t most = most_in_flight(device);
   if (busy >= most) return;
   const uint32_t budget = most - busy;
+  if (device.stage != nullptr) {
+    restore_lead(device, budget);
+    return;
+  }
   for (const Job* job : in_order(device)) {
     const int64_t deadline_ns = promised(*job) ? job->order_ns : kSomeday_ns;
     Arena& arena = *job->task->arena;
@@ -203,20 +212,31 @@ bool Arbiter::State::prefetch_plan(Device& device, uint32_t budget) {
   });
 }
 
+// Nothing of it is on its way out.
+bool Arbiter::State::can_restore(const Device& device, const Arena& arena) const {
+  return answers(arena) && arena.revokes.empty() && arena.lost_jobs == 0 &&
+         !device.ledger.has_detached(arena.key);
+}
+
+// Grants what is free and asks for the rest of `chunks`. Returns how many are on their way.
+uint32_t Arbiter::State::restore(Device& device, Arena& arena, uint32_t chunks,
+                                 int64_t later_than_ns) {
+  const uint32_t now = std::min(chunks, device.ledger.free_chunks());
+  if (now > 0) grant(device, arena, now, "prefetch");
+  if (now == chunks) return now;
+  return now + revoke(device, arena, chunks - now, later_than_ns);
+}
+
 // Up to the first `chunks` of the arena. True when memory was granted or asked for.
 bool Arbiter::State::prefetch_into(Device& device, Arena& arena, uint32_t chunks, uint32_t budget,
                                    int64_t deadline_ns, bool may_evict) {
   const uint32_t held = device.ledger.held(arena.key);
   const uint32_t missing = chunks - std::min(chunks, held);
-  if (missing == 0 || !answers(arena) || !arena.revokes.empty() || arena.lost_jobs > 0 ||
-      arena.rest_until_ns > now_ns_ || device.ledger.has_detached(arena.key)) {
-    return false;
-  }
+  if (missing == 0 || arena.rest_until_ns > now_ns_ || !can_restore(device, arena)) return false;
   const uint32_t wanted = std::min(missing, budget);
+  if (may_evict) return restore(device, arena, wanted, deadline_ns) > 0;
   const uint32_t now = std::min(wanted, device.ledger.free_chunks());
-  if (now > 0) grant(device, arena, now, "prefetch");
-  if (now == wanted) return true;
-  return (may_evict && revoke(device, arena, wanted - now, deadline_ns) > 0) || now > 0;
+  return now > 0 && restore(device, arena, now, deadline_ns) > 0;
 }
 
 }  // namespace rtswap::arbiter

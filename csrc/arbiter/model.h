@@ -14,7 +14,9 @@
 
 #include "csrc/arbiter/arbiter.h"
 #include "csrc/arbiter/ledger.h"
+#include "csrc/policy/admission.h"
 #include "csrc/policy/np_edf.h"
+#include "csrc/policy/plan.h"
 
 namespace rtswap::arbiter {
 
@@ -117,6 +119,8 @@ struct Task {
   std::optional<Timing> next_timing;
 
   int64_t block_ns = 0;           // 0: not known
+  bool staged = false;            // promised as a staged task:
+  int64_t lead_ns = 0;            // its lead takes so long, and block_ns is that of its run
   int64_t response_bound_ns = 0;  // 0: nothing is promised
   int64_t last_release_ns = kNever_ns;
   int64_t last_order_ns = kNever_ns;             // of the job before,
@@ -154,6 +158,10 @@ std::vector<Record*> parts_of(const Record& part) {
   return parts;
 }
 
+inline policy::Plan plan_of(const policy::Decision& decision) {
+  return {decision.prefixes, decision.staged, std::nullopt};
+}
+
 // What a task that left, or whose promise changed, may still have to do with the running window.
 struct Leaving {
   const Task* task = nullptr;  // nullptr: it is gone
@@ -172,6 +180,8 @@ struct Device {
   std::vector<Task*> tasks;   // in the order they were opened
   std::vector<Job*> waiting;  // any order
   Job* holder = nullptr;
+  policy::Staged staged;             // of the plan in force; changes at idle instants only
+  Job* stage = nullptr;              // who holds the stage; waits, or holds the device, too
   uint64_t restore_bytes_per_s = 0;  // worst reported, until then assumed
   bool bandwidth_measured = false;
   uint64_t evict_bytes_per_s = 0;

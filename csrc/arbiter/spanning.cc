@@ -74,6 +74,9 @@ int64_t Arbiter::State::block_of(const Task& task) const {
   return longest_ns;
 }
 
+// Of a job without promise, which restores all of its memory while it holds the device.
+int64_t Arbiter::State::hold_of(const Task& task) const { return block_of(task) + task.lead_ns; }
+
 Error Arbiter::State::no_promise_for(const Task& task) const {
   return {ErrorCode::admission_refused, "task \"" + task.name + "\": " + kNoPromise};
 }
@@ -109,8 +112,9 @@ Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
   if (const auto found = known.find(job.lead); found != known.end()) return found->second;
   Turn& turn = known[job.lead] = Turn::now;
   for (const Job* part : parts_of(job)) {
-    const Device& device = device_of(*part->task->arena);
-    if (!may_start(device, *part) || !feasible(device, *part->task->arena)) {
+    const Arena& arena = *part->task->arena;
+    const Device& device = device_of(arena);
+    if (!may_start(device, *part) || !feasible(device, arena, arena.chunks)) {
       return turn = Turn::not_yet;
     }
     if (device.holder != nullptr) turn = Turn::soon;
@@ -119,7 +123,8 @@ Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
     if (own == order.end()) return turn = Turn::not_yet;
     for (auto it = order.begin(); it != own; ++it) {
       const Job& before = **it;
-      if (!may_start(device, before) || !feasible(device, *before.task->arena)) continue;
+      const Arena& its = *before.task->arena;
+      if (!may_start(device, before) || !feasible(device, its, its.chunks)) continue;
       if (promised(before)) return turn = Turn::not_yet;
       // An older one that spans devices is asked the same; each asks only older ones.
       if (!before.spans() || turn_of(before, known) != Turn::not_yet) turn = Turn::soon;

@@ -1,5 +1,6 @@
 // The arbiter's state machine, split over files by subject: sessions.cc, recovery.cc, arenas.cc,
-// tasks.cc, admission.cc, jobs.cc, dispatch.cc, memory.cc, deadlines.cc, spanning.cc, stats.cc.
+// tasks.cc, admission.cc, jobs.cc, dispatch.cc, stage.cc, memory.cc, deadlines.cc, spanning.cc,
+// stats.cc.
 //
 // Every event is handled in two parts: `on` notes what it says, then `settle` decides what follows
 // for each device. Handlers never dispatch, so that decisions see a consistent picture.
@@ -97,20 +98,20 @@ class Arbiter::State {
   Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
             const Task* candidate) const;
   bool idle(const Device& device) const;
-  policy::Prefixes planned(const Device& device) const;
+  policy::LinkModel link_of(const Device& device) const;
+  policy::Plan in_force(const Device& device) const;
   policy::Prefixes guaranteed(const Device& device, const policy::Prefixes& prefixes) const;
   struct Assessment {
     Roll set;
     policy::Prefixes guarantee;
     policy::Decision decision;
   };
-  Assessment assess(const Device& device, const policy::Prefixes& prefixes,
-                    const Task* joining) const;
-  bool adopt(Device& device, const policy::Prefixes& prefixes, Task* joining);
+  Assessment assess(const Device& device, const policy::Plan& plan, const Task* joining) const;
+  bool adopt(Device& device, const policy::Plan& plan, Task* joining);
   bool holder_allows(const Device& device, const policy::Decision& decision) const;
   bool join(Task& task, policy::Decision& refusal);
   bool find_place(Device& device, Task& task, policy::Decision& refusal);
-  bool go_towards(Device& device, Roll& set, const policy::Prefixes& prefixes);
+  bool go_towards(Device& device, Roll& set, const policy::Plan& plan);
   void mark_resumed(Device& device, const Task& task, bool resumed);
   void enter(Task& task);
   void leave(Task& task);
@@ -135,6 +136,7 @@ class Arbiter::State {
   void add_parts(Job& lead);
   TaskState state_of(const Task& task) const;
   int64_t block_of(const Task& task) const;
+  int64_t hold_of(const Task& task) const;
   Error no_promise_for(const Task& task) const;
   void classify_spanning(Task& lead);
   Turn turn_of(const Job& job, std::map<const Job*, Turn>& known) const;
@@ -155,19 +157,30 @@ class Arbiter::State {
   void hand_over(Device& device, Job& job);
   void note_progress(Device& device);
 
+  // --- stage.cc ----------------------------------------------------------------------------------
+  uint32_t lead_end(const Device& device, const Arena& arena) const;  // 0: it is direct
+  bool staged(const Job& job) const;  // goes through the stage: promised, and its arena is staged
+  bool staged_work_waits(const Device& device) const;
+  void give_stage(Device& device);
+  bool staged_may_start(const Device& device, const Job& job) const;
+  int64_t earliest_start(const Device& device, const Job& job) const;
+  void restore_lead(Device& device, uint32_t budget);
+
   // --- memory.cc ---------------------------------------------------------------------------------
-  bool feasible(const Device& device, const Arena& arena) const;
+  bool feasible(const Device& device, const Arena& arena, uint32_t chunks) const;
   bool feed_holder(Device& device);  // false: the holder was dropped, another may go
   void prefetch(Device& device);
   bool prefetch_plan(Device& device, uint32_t budget);
+  bool can_restore(const Device& device, const Arena& arena) const;
+  uint32_t restore(Device& device, Arena& arena, uint32_t chunks, int64_t later_than_ns);
   bool prefetch_into(Device& device, Arena& arena, uint32_t chunks, uint32_t budget,
                      int64_t deadline_ns, bool may_evict);
   void grant(Device& device, Arena& arena, uint32_t chunks, const char* why);
   uint32_t revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
                   int64_t later_than_ns);
-  uint32_t quantum(const Device& device) const;
+  uint32_t most_in_flight(const Device& device) const;
   uint32_t incoming(const Device& device) const;
-  uint32_t in_flight(const Device& device) const;
+  uint32_t in_flight(const Device& device, const Arena* except) const;
   uint32_t evictable(const Device& device, const Arena& arena) const;  // chunks
   uint32_t kept(const Device& device, const Arena& arena) const;       // held and not asked back
   int64_t next_deadline(const Arena& arena) const;
@@ -176,6 +189,7 @@ class Arbiter::State {
   // --- deadlines.cc ------------------------------------------------------------------------------
   void expire_waiting(Device& device);
   void expire_silent(Device& device);
+  void expire_lead(Device& device);
   void expire_holder(Device& device);
   int64_t hang_limit(const Task& task) const;
   void set_timer();

@@ -185,7 +185,8 @@ void Arbiter::State::refuse(Task& task, const Error& reason) {
   for (Task* part : parts_of(task)) {
     leave(*part);
     part->state = TaskState::refused;
-    part->block_ns = 0;
+    part->block_ns = part->lead_ns = 0;
+    part->staged = false;
     part->next_timing.reset();
     part->reason = reason;
   }
@@ -246,7 +247,7 @@ void Arbiter::State::change_timing(Task& task) {
       device, [](const Task&) { return true; }, &task);
   policy::Decision decision = policy::admit(set.input);
   if (decision.admitted &&
-      (adopt(device, decision.prefixes, nullptr) || adopt(device, planned(device), nullptr))) {
+      (adopt(device, plan_of(decision), nullptr) || adopt(device, in_force(device), nullptr))) {
     enter(task);
     send_verdict(task, false, task.reason);
     return;
@@ -269,7 +270,8 @@ void Arbiter::State::on(Session& session, const protocol::PauseTask& message) {
     for (Task* part : parts_of(*task)) {
       leave(*part);
       part->state = TaskState::paused;
-      part->block_ns = 0;
+      part->block_ns = part->lead_ns = 0;
+      part->staged = false;
     }
     if (task->next_timing) task->timing = *std::exchange(task->next_timing, std::nullopt);
     drop_waiting(*task, Error{ErrorCode::job_dropped, "task \"" + task->name +
@@ -342,6 +344,8 @@ void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error&
   verdict.response_bound_ns = task.response_bound_ns;
   // A restore of unknown speed: nothing can be said.
   const int64_t block_ns = block_of(task);
+  verdict.staged = task.staged;
+  verdict.lead_ns = task.lead_ns;
   verdict.block_ns = block_ns == INT64_MAX ? 0 : block_ns;
   verdict.requests_answered = task.answer_pending ? task.requests_answered : task.requests;
   std::string detail = protocol::to_string(verdict.state);

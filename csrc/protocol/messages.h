@@ -210,6 +210,10 @@ struct Verdict {
   LatePolicy late = LatePolicy::drop;
   int64_t response_bound_ns = 0;  // promised worst response; 0: nothing is promised
   int64_t block_ns = 0;           // GPU time the test charges for one job
+  // Each job restores in the background before it takes the GPU, and that takes `lead_ns` if
+  // nothing comes in between. Otherwise (direct) it restores while it has the GPU.
+  bool staged = false;
+  int64_t lead_ns = 0;
   // How many requests about this task (OpenTask, UpdateTask, PauseTask, ResumeTask, and ResizeArena
   // of its arena) it takes account of: what tells an answer from a change that crossed the request.
   uint32_t requests_answered = 0;

@@ -19,6 +19,7 @@ policy::AdmissionInput input_of(const py::dict& config) {
   policy::AdmissionInput input;
   input.link.chunk_cost_ns = policy::kCudaChunkCost_ns;
   input.link.overhead_ns = policy::kDaemonRoundTrip_ns;
+  input.staging = true;
   std::optional<uint32_t> prefetch_chunks;  // for disciplines that prefetch nothing
   Fields(config)
       .take("chunk_bytes", input.link.chunk_bytes)
@@ -77,8 +78,7 @@ py::dict to_python(const policy::Promise& promise, bool admitted) {
 }
 
 // Tasks with a period are to be promised; indices in the answer count those in their order. For
-// comparisons, overlap is left out by leaving out "layers", and staged tasks unless "staging" is
-// true.
+// comparisons, overlap is left out by leaving out "layers", and staged tasks if "staging" is false.
 py::dict plan(const py::dict& config, const py::list& task_values) {
   policy::AdmissionInput input = input_of(config);
   for (const py::handle values : task_values) {

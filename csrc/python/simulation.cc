@@ -77,15 +77,16 @@ SimTask task_of(const py::dict& values) {
 }
 
 py::dict to_python(const SimTaskReport& task) {
-  return py::dict("name"_a = task.name, "state"_a = protocol::to_string(task.verdict.state),
-                  "reason"_a = task.verdict.reason.message, "block_ns"_a = task.verdict.block_ns,
-                  "released"_a = task.released, "met"_a = task.met, "missed"_a = task.missed,
-                  "dropped"_a = task.dropped, "response_min_ns"_a = task.response_min_ns,
-                  "response_median_ns"_a = task.response_median_ns,
-                  "response_max_ns"_a = task.response_max_ns,
-                  "response_bound_ns"_a = task.response_bound_ns,
-                  "bound_ns"_a = task.verdict.response_bound_ns, "above_bound"_a = task.above_bound,
-                  "restored_bytes"_a = task.restored_bytes, "evicted_bytes"_a = task.evicted_bytes);
+  return py::dict(
+      "name"_a = task.name, "state"_a = protocol::to_string(task.verdict.state),
+      "reason"_a = task.verdict.reason.message, "block_ns"_a = task.verdict.block_ns,
+      "mode"_a = task.verdict.staged ? "staged" : "direct", "lead_ns"_a = task.verdict.lead_ns,
+      "released"_a = task.released, "met"_a = task.met, "missed"_a = task.missed,
+      "dropped"_a = task.dropped, "response_min_ns"_a = task.response_min_ns,
+      "response_median_ns"_a = task.response_median_ns, "response_max_ns"_a = task.response_max_ns,
+      "response_bound_ns"_a = task.response_bound_ns, "bound_ns"_a = task.verdict.response_bound_ns,
+      "above_bound"_a = task.above_bound, "restored_bytes"_a = task.restored_bytes,
+      "evicted_bytes"_a = task.evicted_bytes);
 }
 
 py::dict to_python(const arbiter::Trace& event) {

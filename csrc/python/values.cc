@@ -77,7 +77,8 @@ py::dict to_python(const protocol::Verdict& verdict) {
       "deadline_ns"_a = verdict.timing.deadline_ns, "wcet_ns"_a = verdict.timing.wcet_ns,
       "layers"_a = layers, "resident"_a = verdict.resident,
       "late_run"_a = verdict.late == protocol::LatePolicy::run,
-      "response_bound_ns"_a = verdict.response_bound_ns, "block_ns"_a = verdict.block_ns);
+      "response_bound_ns"_a = verdict.response_bound_ns, "block_ns"_a = verdict.block_ns,
+      "mode"_a = verdict.staged ? "staged" : "direct", "lead_ns"_a = verdict.lead_ns);
 }
 
 py::dict to_python(const client::JobInfo& info) {

@@ -37,6 +37,8 @@ void put(const protocol::Verdict& in, v1::ArbiterEnvelope& envelope) {
   out->set_late_policy(to_wire(in.late));
   out->set_response_bound_ns(in.response_bound_ns);
   out->set_block_ns(in.block_ns);
+  out->set_staged(in.staged);
+  out->set_lead_ns(in.lead_ns);
   out->set_requests_answered_count(in.requests_answered);
 }
 
@@ -106,6 +108,8 @@ protocol::Verdict take(const v1::Verdict& wire, Findings& findings) {
   out.late = from_wire(wire.late_policy(), findings);
   out.response_bound_ns = wire.response_bound_ns();
   out.block_ns = wire.block_ns();
+  out.staged = wire.staged();
+  out.lead_ns = wire.lead_ns();
   out.requests_answered = wire.requests_answered_count();
   return out;
 }

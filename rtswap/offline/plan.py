@@ -17,6 +17,9 @@ class TaskPlan:
     spec: TaskSpec
     resident_bytes: int  # stays on the device
     restored_bytes: int  # most that one job has to restore
+    mode: str  # "direct", or "staged": restored in the background before it takes the GPU
+    lead_bytes: int  # of a staged one, restored so,
+    lead_ns: int  # and how long that takes if no direct job comes in between
     block_ns: int  # longest that one job holds the GPU
     bound_ns: int | None  # of the response; None: nothing is promised
     limited_by: str  # one sentence
@@ -60,6 +63,9 @@ class Plan:
                     "size_bytes": task.spec.size_bytes,
                     "resident_bytes": task.resident_bytes,
                     "restored_bytes": task.restored_bytes,
+                    "mode": task.mode,
+                    "lead_bytes": task.lead_bytes,
+                    "lead_ns": task.lead_ns,
                     "block_ns": task.block_ns,
                     "bound_ns": task.bound_ns,
                     "limited_by": task.limited_by,
@@ -114,6 +120,9 @@ def _task_plan(
         spec=spec,
         resident_bytes=min(values["resident_chunks"] * device.chunk_bytes, spec.size_bytes),
         restored_bytes=min(values["missing_chunks"] * device.chunk_bytes, spec.size_bytes),
+        mode=values["mode"],
+        lead_bytes=min(values["lead_chunks"] * device.chunk_bytes, spec.size_bytes),
+        lead_ns=values["lead_ns"],
         block_ns=values["block_ns"],
         bound_ns=bound,
         limited_by=_sentence(spec, values, promised, answer)
@@ -129,20 +138,25 @@ def show_ms(ns: int) -> str:
 def _sentence(
     spec: TaskSpec, values: dict[str, Any], promised: list[TaskSpec], answer: dict[str, Any]
 ) -> str:
-    """What the longest response consists of beside the job's own block."""
-    waits = values["response_ns"] - values["block_ns"] - answer["release_latency_ns"]
+    """What the longest response consists of beside the job's own lead and block."""
+    staged = values["mode"] == "staged"
+    own = values["lead_ns"] + values["block_ns"]
+    waits = values["response_ns"] - own - answer["release_latency_ns"]
     blocking = values["blocking_ns"]
     if waits <= 0:
         return f"{spec.name} waits for nobody: its own block is all there is"
     parts = []
     if blocking > 0 and values["blocking_task"] is not None:
         blocker = promised[values["blocking_task"]].name
-        parts.append(f"{show_ms(blocking)} for a block of {blocker}")
+        what = "lead and run" if staged else "a block"
+        parts.append(f"{show_ms(blocking)} for {what} of {blocker}")
     elif blocking > 0:
         parts.append(f"{show_ms(blocking)} for best-effort work")
     if waits - blocking > 0:
-        parts.append(f"{show_ms(waits - blocking)} for jobs that are due before")
-    return f"{spec.name} waits at most {' and '.join(parts)}"
+        others = "jobs that go or are due before" if staged else "jobs that are due before"
+        parts.append(f"{show_ms(waits - blocking)} for {others}")
+    ahead = f" is restored in {show_ms(values['lead_ns'])} beside others and" if staged else ""
+    return f"{spec.name}{ahead} waits at most {' and '.join(parts)}"
 
 
 def _unpromised(spec: TaskSpec, answer: dict[str, Any]) -> str:
@@ -154,14 +168,15 @@ def _unpromised(spec: TaskSpec, answer: dict[str, Any]) -> str:
 
 
 def demand_curve(plan: Plan, until_ns: int) -> tuple[list[int], list[int]]:
-    """Window lengths up to `until_ns` and the most that may be asked of the GPU in each, with the
-    longest block that may be in the way: where it exceeds the window, the set fails.
+    """Window lengths up to `until_ns` and the most that direct tasks may ask of the GPU in each,
+    with the longest block that may be in the way: where it exceeds the window, the set fails.
     """
     tasks = [task for task in plan.tasks if task.spec.period_ns]
     points = sorted(
         {
             deadline
             for task in tasks
+            if task.mode == "direct"
             for deadline in range(task.spec.deadline_ns, until_ns + 1, task.spec.period_ns)
         }
     )
@@ -173,7 +188,7 @@ def _demand_ns(plan: Plan, tasks: list[TaskPlan], window_ns: int) -> int:
     blocking = plan.best_effort_block_ns
     for task in tasks:
         spec = task.spec
-        if spec.deadline_ns <= window_ns:
+        if task.mode == "direct" and spec.deadline_ns <= window_ns:
             jobs = 1 + (window_ns - spec.deadline_ns) // spec.period_ns
             demand += jobs * task.block_ns
         else:

@@ -38,11 +38,12 @@ def _plan_table(plan: Plan) -> Table:
     table = _table(
         "task",
         "period\nms",
-        "deadline\nms",
+        "due\nms",
         "runs\nms",
         "memory\nMiB",
         "stays\nMiB",
         "restores\nMiB",
+        "lead\nms",
         "block\nms",
         "bound\nms",
     )
@@ -61,6 +62,7 @@ def _plan_row(task: TaskPlan) -> list[str]:
         _mib(spec.size_bytes),
         _mib(task.resident_bytes),
         _mib(task.restored_bytes),
+        _ms(task.lead_ns) if task.mode == "staged" else task.mode,
         "?" if task.block_ns == UNKNOWN_NS else _ms(task.block_ns),
         _ms(task.bound_ns or 0),
     ]

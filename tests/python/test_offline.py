@@ -131,9 +131,32 @@ def test_a_plan_says_what_each_task_gets(tmp_path: Path) -> None:
     assert kept + max(task.restored_bytes for task in plan.tasks) <= plan.device.budget_bytes
 
 
+def test_a_plan_says_who_is_staged(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    device = parse_device("1600MiB", "24", None)
+    plan = make_plan(specs, device)
+    assert plan.admitted
+    detector, planner, speech = plan.tasks
+    assert (detector.mode, detector.lead_ns, detector.lead_bytes) == ("direct", 0, 0)
+    for large in (planner, speech):
+        assert large.mode == "staged"
+        assert large.lead_bytes == large.restored_bytes > 0
+        assert large.lead_ns > detector.spec.period_ns
+        assert large.block_ns < detector.spec.deadline_ns
+        assert "beside others" in large.limited_by
+    assert "for lead and run of speech" in planner.limited_by
+    # What limits the detector is a run: the picture has no more demand than time.
+    points, demand = demand_curve(plan, 300_000_000)
+    assert all(ask <= point for point, ask in zip(points, demand, strict=True))
+    report = simulate(specs, device, Course(horizon_ns=8_000_000_000, jitter_ns=5_000_000))
+    assert report.kept
+    for promise, outcome in zip(plan.tasks, report.tasks, strict=True):
+        assert outcome.bound_ns == promise.bound_ns
+
+
 def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    plan = make_plan(specs, parse_device("2400MiB", "24", None))
+    plan = make_plan(specs, parse_device("1540MiB", "6", None))
     assert not plan.admitted
     assert plan.failing_task == "detector"
     assert plan.failing_window_ns == 30_000_000
@@ -141,8 +164,8 @@ def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> Non
     assert plan.failing_demand_ns > 30_000_000
     assert plan.change.startswith("a bank of ")
     enough_mib = int(plan.change.split()[3])
-    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "24", None)).admitted
-    assert not make_plan(specs, parse_device(f"{enough_mib - 2}MiB", "24", None)).admitted
+    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "6", None)).admitted
+    assert not make_plan(specs, parse_device(f"{enough_mib - 2}MiB", "6", None)).admitted
     # The curve of the picture fails in the same window.
     points, demand = demand_curve(plan, 30_000_000)
     assert points[-1] == 30_000_000
@@ -237,7 +260,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "accepted" in done.output
     assert "for a block of speech" in done.output
     assert plot.stat().st_size > 10_000
-    done = runner.invoke(app, ["plan", path, "--budget", "2400MiB", "--link", "24", "--json"])
+    done = runner.invoke(app, ["plan", path, "--budget", "1540MiB", "--link", "6", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.output)["failing_task"] == "detector"
     timeline = tmp_path / "run.png"

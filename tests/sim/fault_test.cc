@@ -9,18 +9,9 @@
 namespace rtswap::simulation {
 namespace {
 
-constexpr int64_t kMs = test::kMs;
+using test::all_faults;
 
-SimFaults all_faults(int64_t hang_ns) {
-  SimFaults faults;
-  faults.crashes = 1.0;
-  faults.disconnects = 1.5;
-  faults.hangs = 1.0;
-  faults.lies = 1.0;
-  faults.restore_failures = 1.5;
-  faults.hang_ns = hang_ns;
-  return faults;
-}
+constexpr int64_t kMs = test::kMs;
 
 TEST_CASE("faults break no invariant and stop nobody for good") {
   uint64_t crashes = 0;

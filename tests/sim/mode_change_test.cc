@@ -9,20 +9,9 @@
 namespace rtswap::simulation {
 namespace {
 
-constexpr int64_t kMs = test::kMs;
+using test::come_and_go;
 
-// Half of the tasks come late, leave early, or pause.
-void come_and_go(Random& random, const SimConfig& config, std::vector<SimTask>& tasks) {
-  const auto instant = [&] { return random.between(1, config.horizon_ns / kMs) * kMs; };
-  for (SimTask& task : tasks) {
-    if (random.between(0, 1) == 0) task.join_ns = instant();
-    if (random.between(0, 2) == 0) task.leave_ns = instant();
-    if (random.between(0, 1) == 0) {
-      task.pause_ns = instant();
-      task.resume_ns = task.pause_ns + random.between(1, 300) * kMs;
-    }
-  }
-}
+constexpr int64_t kMs = test::kMs;
 
 TEST_CASE("promises hold while tasks join, pause and leave") {
   uint64_t jobs = 0;

@@ -74,4 +74,55 @@ inline std::vector<SimTask> random_tasks(Random& random, const SimConfig& config
   return tasks;
 }
 
+// What is admitted before anything is released.
+inline SimReport verdicts(SimConfig config, const std::vector<SimTask>& tasks) {
+  config.horizon_ns = 0;
+  config.check_every_step = false;
+  return run(config, tasks);
+}
+
+// Deadlines become the bounds that the whole set gets with them, as often as it passes.
+inline void tighten(const SimConfig& config, std::vector<SimTask>& tasks) {
+  for (int round = 0; round < 4; ++round) {
+    const SimReport report = verdicts(config, tasks);
+    std::vector<SimTask> tighter = tasks;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const auto& verdict = report.tasks[i].verdict;
+      if (verdict.state != protocol::TaskState::admitted) return;
+      tighter[i].deadline_ns = std::min(verdict.response_bound_ns, tasks[i].period_ns);
+    }
+    tasks = tighter;
+  }
+}
+
+inline bool all_admitted(const SimReport& report) {
+  return std::all_of(report.tasks.begin(), report.tasks.end(), [](const SimTaskReport& task) {
+    return task.verdict.state == protocol::TaskState::admitted;
+  });
+}
+
+// Half of the tasks come late, leave early, or pause.
+inline void come_and_go(Random& random, const SimConfig& config, std::vector<SimTask>& tasks) {
+  const auto instant = [&] { return random.between(1, config.horizon_ns / kMs) * kMs; };
+  for (SimTask& task : tasks) {
+    if (random.between(0, 1) == 0) task.join_ns = instant();
+    if (random.between(0, 2) == 0) task.leave_ns = instant();
+    if (random.between(0, 1) == 0) {
+      task.pause_ns = instant();
+      task.resume_ns = task.pause_ns + random.between(1, 300) * kMs;
+    }
+  }
+}
+
+inline SimFaults all_faults(int64_t hang_ns) {
+  SimFaults faults;
+  faults.crashes = 1.0;
+  faults.disconnects = 1.5;
+  faults.hangs = 1.0;
+  faults.lies = 1.0;
+  faults.restore_failures = 1.5;
+  faults.hang_ns = hang_ns;
+  return faults;
+}
+
 }  // namespace rtswap::simulation::test

@@ -2,13 +2,15 @@
 // the test did not charge, or the arbiter did not keep to, shows as a response above its bound.
 #include <algorithm>
 
-#include "csrc/policy/admission.h"
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
 #include "tests/sim/task_sets.h"
 
 namespace rtswap::simulation {
 namespace {
+
+using test::all_admitted;
+using test::tighten;
 
 constexpr int64_t kMs = test::kMs;
 
@@ -46,29 +48,6 @@ std::vector<SimTask> dense_tasks(Random& random, const SimConfig& config) {
     tasks.push_back(task);
   }
   return tasks;
-}
-
-// Deadlines become the bounds that the whole set gets with them, as often as it passes.
-void tighten(const SimConfig& config, std::vector<SimTask>& tasks) {
-  for (int round = 0; round < 4; ++round) {
-    SimConfig quiet = config;
-    quiet.horizon_ns = 0;  // verdicts only
-    quiet.check_every_step = false;
-    const SimReport report = run(quiet, tasks);
-    std::vector<SimTask> tighter = tasks;
-    for (size_t i = 0; i < tasks.size(); ++i) {
-      const auto& verdict = report.tasks[i].verdict;
-      if (verdict.state != protocol::TaskState::admitted) return;
-      tighter[i].deadline_ns = std::min(verdict.response_bound_ns, tasks[i].period_ns);
-    }
-    tasks = tighter;
-  }
-}
-
-bool all_admitted(const SimReport& report) {
-  return std::all_of(report.tasks.begin(), report.tasks.end(), [](const SimTaskReport& task) {
-    return task.verdict.state == protocol::TaskState::admitted;
-  });
 }
 
 TEST_CASE("bounds that leave nothing over hold") {

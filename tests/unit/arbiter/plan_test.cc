@@ -246,5 +246,49 @@ TEST_CASE("best-effort work that runs now is let end before a promise it could b
   CHECK(state_of(h, 2) == TaskState::admitted);
 }
 
+TEST_CASE("long best-effort work does not begin before a job that came early") {
+  Harness h(one_device(8));
+  h.open(1, 1, Timing{100 * kMs, 100 * kMs, 10 * kMs});
+  h.open(2, 1, Timing{0, 0, 130 * kMs});
+  h.land_everything({1, 2});
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  h.from(1, protocol::JobDone{1, 10 * kMs});
+  h.pass(50 * kMs);
+  h.release(1, 2, h.now_ns + 100 * kMs);  // counts from 50 ms later
+  h.release(2, 1, protocol::kNoDeadline_ns);
+  CHECK_FALSE(h.last<protocol::Run>(2));
+  h.pass(50 * kMs);
+  CHECK(h.last<protocol::Run>(1)->job == 2);
+}
+
+TEST_CASE("jobs that wait together compete a period apart, though the device was idle") {
+  Harness h(one_device(8));
+  h.open(1, 1, Timing{100 * kMs, 60 * kMs, kMs});
+  h.open(2, 1, Timing{75 * kMs, 75 * kMs, kMs});
+  h.open(3, 1, Timing{75 * kMs, 75 * kMs, kMs});
+  h.land_everything({1, 2, 3});
+  const int64_t start_ns = h.now_ns;
+  const auto at = [&](int64_t ms) { h.pass(start_ns + ms * kMs - h.now_ns); };
+  h.release(2, 1, h.now_ns + 75 * kMs);
+  // Competes as if released now, 40 ms later than stamped.
+  h.from(1, protocol::Release{1, 1, start_ns - 40 * kMs, start_ns + 20 * kMs});
+  at(10);
+  h.release(1, 2, h.now_ns + 60 * kMs);  // counts from 60 ms, competes from 100 ms
+  h.from(2, protocol::JobDone{1, kMs});
+  h.from(1, protocol::JobDone{1, kMs});
+  at(30);                                // idle
+  h.release(1, 3, h.now_ns + 60 * kMs);  // counts from 160 ms, competes from 200 ms
+  at(60);
+  REQUIRE(h.last<protocol::Run>(1)->job == 2);
+  h.from(1, protocol::JobDone{2, kMs});
+  at(155);
+  h.release(2, 2, h.now_ns + 75 * kMs);
+  at(165);
+  h.release(3, 1, h.now_ns + 75 * kMs);
+  h.from(2, protocol::JobDone{2, kMs});
+  CHECK(h.last<protocol::Run>(3));  // due at 240, the other at 260
+  CHECK(h.last<protocol::Run>(1)->job == 2);
+}
+
 }  // namespace
 }  // namespace rtswap::arbiter::test
