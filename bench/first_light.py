@@ -107,7 +107,7 @@ def embedded_figures() -> dict[str, Any]:
     """Warm overhead with the arbiter embedded in this process."""
     import rtswap
 
-    rtswap.enable(embedded=True, budget="4GiB", static="4GiB")
+    rtswap.enable(embedded=True, budget="4GiB", static="4GiB", device=0)
     result = [warm_overhead(name) for name in ("cnn", "encoder_24")]
     rtswap.disable()
     return {"warm": result}

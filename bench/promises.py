@@ -46,7 +46,7 @@ class Scale:
     def of_this_machine() -> Scale:
         if torch.cuda.is_available():
             budget = 2048 * MIB
-            options = {"embedded": True, "budget": budget, "static": "4GiB"}
+            options = {"embedded": True, "budget": budget, "static": "4GiB", "device": 0}
             return Scale(budget, 2048, (1, 64, 512), options)
         budget = 64 * MIB
         return Scale(budget, 512, (1, 16, 64), {"simulate": budget, "link_bandwidth": "1GB"})

@@ -82,7 +82,7 @@ def measure(case: Case, gpu: bool) -> dict[str, Any]:
     size_bytes = sum(p.numel() * p.element_size() for p in first.parameters())
     budget = size_bytes + (64 * MIB if gpu else 4 * MIB)
     if gpu:
-        rtswap.enable(embedded=True, budget=budget, static="4GiB")
+        rtswap.enable(embedded=True, budget=budget, static="4GiB", device=0)
     else:
         rtswap.enable(simulate=budget, link_bandwidth="500MB")
     try:

@@ -27,22 +27,16 @@ void announce(JobRecord& job) {
   if (job.ready_fd) (void)eventfd_write(job.ready_fd.get(), 1);
 }
 
-// Takes the mutex, and before that looks for an answer for a moment: a thread that sleeps wakes up
-// some 50 us after what it waits for, a good part of what a grant takes. Whoever brings the answer
-// holds the mutex then, for less time than it takes to fall asleep.
-std::unique_lock<std::mutex> lock_with_answer(std::mutex& mutex, const JobRecord& job,
-                                              int64_t limit_ns) {
-  std::unique_lock lock(mutex, std::defer_lock);
+// Looks for an answer for a moment before sleeping: a thread that sleeps wakes up some 50 us after
+// it, a good part of what a grant takes.
+void watch_for_answer(const JobRecord& job, int64_t limit_ns) {
   int64_t give_up_ns = job.requested_ns + kWatch_ns;
   if (limit_ns >= 0) {
     give_up_ns = std::min(give_up_ns, monotonic_now_ns() + std::min(limit_ns, kWatch_ns));
   }
-  while (monotonic_now_ns() < give_up_ns) {
-    if (job.announced.load(std::memory_order_acquire) && lock.try_lock()) return lock;
+  while (!job.announced.load(std::memory_order_acquire) && monotonic_now_ns() < give_up_ns) {
     std::this_thread::yield();
   }
-  lock.lock();
-  return lock;
 }
 
 // The arbiter's own rule: the deadline of a release that comes early counts from one period after
@@ -123,7 +117,8 @@ void Core::arena_changed(const ArenaRecord& arena) {
 }
 
 Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
-  std::unique_lock lock = lock_with_answer(mutex_, *job, limit_ns);
+  watch_for_answer(*job, limit_ns);
+  std::unique_lock lock(mutex_);
   const bool in_time =
       wait_limited(job->changed, lock, limit_ns, [&] { return job->state != State::waiting; });
   if (!in_time) return false;

@@ -54,7 +54,7 @@ def measure(request: Request, progress: Progress) -> Profile:
     if request.simulate or not torch.cuda.is_available():
         runtime.enable(embedded=True, simulate=bank_bytes)
     else:
-        runtime.enable(embedded=True, budget=bank_bytes)
+        runtime.enable(embedded=True, budget=bank_bytes, device=torch.cuda.current_device())
     try:
         task = register(request.model, name="profile", timeout=None)
         return _measured(request, task, progress)
