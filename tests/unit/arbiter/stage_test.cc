@@ -532,8 +532,9 @@ TEST_CASE("stage: a client that does not answer loses it") {
 TEST_CASE("stage: a late job that goes on needs a gap for its lead, too") {
   Staged h;
   h.from(kFar, protocol::CloseTask{1});
-  h.from(kFar,
-         protocol::OpenTask{1, 1, "late", h.verdicts[kFar].timing, false, LatePolicy::run, {}});
+  Timing timing = h.verdicts[kFar].timing;
+  timing.period_ns *= 2;
+  h.from(kFar, protocol::OpenTask{1, 1, "late", timing, false, LatePolicy::run, {}});
   h.answer_all();
   REQUIRE(h.last<protocol::Verdict>(kFar)->staged);
   h.release(kFar, 1);
