@@ -10,7 +10,7 @@
 
 #include "csrc/arbiter/state.h"
 #include "csrc/policy/advice.h"
-#include "csrc/policy/stage.h"
+#include "csrc/policy/stage_rules.h"
 
 namespace rtswap::arbiter {
 namespace {

@@ -1,11 +1,10 @@
 // The stage: one staged job at a time restores its lead beside direct ones (docs/scheduling.md,
 // "Staged tasks"). Jobs without promise of a staged arena pass it by: they restore while they hold
 // the device.
-#include "csrc/policy/stage.h"
-
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
+#include "csrc/policy/stage_rules.h"
 
 namespace rtswap::arbiter {
 

@@ -218,21 +218,21 @@ MUTATIONS = (
     ),
     Mutation(
         "stage: a run begins when its lead is there",
-        "csrc/policy/stage.cc",
+        "csrc/policy/stage_rules.cc",
         "if (view.leaving || view.landed_chunks < view.lead_end) return false;",
         "if (view.leaving) return false;",
         ("test_arbiter",),
     ),
     Mutation(
         "stage: a run that lacks chunks waits for strays",
-        "csrc/policy/stage.cc",
+        "csrc/policy/stage_rules.cc",
         "return view.landed_chunks == view.arena_chunks || view.others_in_flight == 0;",
         "return true;",
         ("test_arbiter",),
     ),
     Mutation(
         "stage: one that lacks nothing does not wait for strays",
-        "csrc/policy/stage.cc",
+        "csrc/policy/stage_rules.cc",
         "return view.landed_chunks == view.arena_chunks || view.others_in_flight == 0;",
         "return view.others_in_flight == 0;",
         ("test_arbiter",),
@@ -289,7 +289,7 @@ MUTATIONS = (
     ),
     Mutation(
         "stage: modes change at idle instants",
-        "csrc/policy/stage.cc",
+        "csrc/policy/stage_rules.cc",
         "return now == next && !joins && !left;",
         "return !joins && !left;",
         ("test_arbiter",),
@@ -310,7 +310,7 @@ MUTATIONS = (
     ),
     Mutation(
         "stage: a task that joins waits for an idle instant",
-        "csrc/policy/stage.cc",
+        "csrc/policy/stage_rules.cc",
         "return now == next && !joins && !left;",
         "return now == next && !left;",
         ("test_arbiter",),

@@ -1,4 +1,4 @@
-#include "csrc/policy/stage.h"
+#include "csrc/policy/stage_rules.h"
 
 namespace rtswap::policy {
 
