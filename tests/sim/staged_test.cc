@@ -217,6 +217,28 @@ TEST_CASE("staged: models may join while the camera runs") {
   }
 }
 
+// In its lead, in its run, or while it waits: what a process had is free, and the stage goes on.
+TEST_CASE("staged: processes that die cost the others nothing") {
+  uint64_t crashes = 0;
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    INFO("seed " << seed);
+    Camera camera;
+    camera.config.seed = seed;
+    camera.config.faults.crashes = 1;
+    const SimReport report = run(camera.config, camera.tasks);
+    REQUIRE(report.violations.empty());
+    for (const SimTaskReport& task : report.tasks) {
+      INFO(task.name << ": response " << task.response_max_ns);
+      CHECK(task.missed == 0);
+      CHECK(task.above_bound == 0);
+      CHECK(task.met + report.crashes >= task.released);
+      CHECK(task.last_completion_ns > camera.config.horizon_ns - 2'000 * kMs);
+    }
+    crashes += report.crashes;
+  }
+  CHECK(crashes > 500);
+}
+
 // Work without promise: aperiodic, some of it of unknown length, and whoever is refused.
 void add_best_effort(Random& random, const SimConfig& config, std::vector<SimTask>& tasks) {
   for (SimTask& task : tasks) {
