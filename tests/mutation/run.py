@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.mutation.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 120
+LIMIT_S = 300
 
 
 def prepare(copy: Path) -> Path:
