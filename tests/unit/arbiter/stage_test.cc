@@ -422,6 +422,25 @@ TEST_CASE("stage: a new timing waits for an idle instant") {
   CHECK(h.last<protocol::Verdict>(kFar)->staged);
 }
 
+TEST_CASE("stage: tasks that share an arena share its mode") {
+  Staged h;
+  h.from(kFar,
+         protocol::OpenTask{2, 1, "shares", Timing{900 * kMs, 900 * kMs, 3 * kMs}, {}, {}, {}});
+  h.answer_all();
+  for (const auto& verdict : h.all<protocol::Verdict>(kFar)) {
+    CHECK(verdict.state == TaskState::admitted);
+    CHECK(verdict.staged);
+  }
+  REQUIRE(h.last<protocol::Verdict>(kFar)->task == 2);
+  h.from(kFar, protocol::Release{1, 2, h.now_ns, h.now_ns + 900 * kMs});
+  h.release(kFar, 2);
+  h.answer_all();
+  REQUIRE(h.runs(kFar, 1));  // it had the stage
+  CHECK(h.held[kFar] == 6);  // the other task needs all of it from the start
+  h.finish(kFar, 1);
+  CHECK(h.runs(kFar, 2));
+}
+
 TEST_CASE("stage: a restarted arbiter plans as before with what clients hold") {
   Staged before;
   before.let_far_take_what_small_has();
