@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from models import twin
 from torch import nn
 
 import rtswap
+from tests.support.daemon import Daemon
+from tests.support.worker import Worker
 
 
 @pytest.fixture
@@ -46,3 +50,36 @@ def test_large_models_are_staged_beside_a_short_deadline():
         with task.job():
             assert torch.equal(model(x), same(x))
     assert all(task.stats().restored_bytes > 0 for task in tasks)
+
+
+@pytest.mark.skipif(
+    not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
+    reason="built without the daemon",
+)
+def test_so_they_are_in_processes_of_their_own():
+    # Eleven chunks: five stay, and of two models of five each one lead fits beside them.
+    with Daemon("--simulate", "22MiB", "--link-bandwidth", "60MB") as daemon, ExitStack() as stack:
+        workers = [stack.enter_context(Worker(OMP_NUM_THREADS="1")) for _ in range(3)]
+        for worker in workers:
+            worker.call("enable", socket=daemon.socket)
+        camera, first, second = workers
+        camera.call(
+            "register",
+            model="small",
+            name="camera",
+            period_ms=60,
+            wcet_ms=5,
+            resident=True,
+            late="run",
+        )
+        for worker, name in ((first, "first"), (second, "second")):
+            worker.call("register", model="small", name=name, period_ms=20_000, wcet_ms=5)
+        assert camera.call("mode") == "direct"
+        assert [first.call("mode"), second.call("mode")] == ["staged", "staged"]
+        camera.send("jobs", count=20)
+        results = [job for worker in (first, second) for job in worker.call("jobs")]
+        results += camera.receive()
+        assert all(job["exact"] for job in results)
+        assert sum(job["restored_bytes"] for job in results) > 0
+        second.kill()
+        assert all(job["exact"] for job in camera.call("jobs", count=3))

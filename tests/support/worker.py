@@ -215,6 +215,10 @@ class Client:
         """``task.state``."""
         return str(self.task.state)
 
+    def mode(self) -> str:
+        """``task.promise.mode``."""
+        return str(self.task.promise.mode)
+
     def pause(self) -> None:
         """``task.pause()``."""
         self.task.pause()
