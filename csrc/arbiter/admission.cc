@@ -109,6 +109,21 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   input.link = link_of(device);
   input.bank_chunks = usable_chunks(device);
   input.staging = true;
+  const auto is_in = [&](const Arena* arena) {
+    const auto uses = [arena](const Task* task) { return task->arena == arena; };
+    return std::any_of(roll.promised.begin(), roll.promised.end(), uses) ||
+           std::any_of(roll.best_effort.begin(), roll.best_effort.end(), uses);
+  };
+  for (const Arena* arena : device.arenas) {
+    if (is_in(arena)) continue;
+    roll.others.push_back(arena);
+    const bool grows = std::any_of(arena->tasks.begin(), arena->tasks.end(), [](const Task* task) {
+      return task->state == TaskState::loading;
+    });
+    input.other_mutable_chunks +=
+        grows ? arena->mutable_chunks
+              : std::min(arena->mutable_chunks, device.ledger.held(arena->key));
+  }
   return roll;
 }
 
@@ -153,6 +168,11 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
                                  (left.task == joining || left.task->state == TaskState::admitted);
       if (!counts_itself) result.set.input.leaving.push_back(left.demand);
     }
+  }
+  // What the plan keeps for others, that are loading or paused, is no victim either.
+  uint32_t& bank_chunks = result.set.input.bank_chunks;
+  for (const Arena* arena : result.set.others) {
+    bank_chunks -= std::min(bank_chunks, policy::prefix_of(plan.prefixes, arena->key));
   }
   result.guarantee = guaranteed(device, plan.prefixes);
   result.decision = policy::test(result.set.input, plan.prefixes, result.guarantee, plan.staged);

@@ -93,6 +93,7 @@ class Arbiter::State {
     policy::AdmissionInput input;
     std::vector<Task*> promised;
     std::vector<Task*> best_effort;
+    std::vector<const Arena*> others;  // of nobody in the set: paused, closed, loading
   };
   // All that are in, and those of the loading that `joins` says.
   Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,

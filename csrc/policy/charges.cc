@@ -26,7 +26,7 @@ std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<Ar
   const auto exposed = [&](const ArenaUse& arena) {
     return std::min(arena.mutable_chunks, arena.chunks - prefix_of(planned, arena.key));
   };
-  uint64_t all_exposed = 0;
+  uint64_t all_exposed = input.other_mutable_chunks;
   for (const ArenaUse& arena : arenas) all_exposed += exposed(arena);
   const LinkModel link = staged.empty() ? input.link : staging_link(input.link);
   std::vector<Charge> charges(input.promised.size() + input.best_effort.size());

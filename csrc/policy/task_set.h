@@ -21,6 +21,8 @@ struct AdmissionInput {
   std::vector<Demand> leaving;
   LinkModel link;
   uint32_t bank_chunks = 0;
+  // In arenas of nobody here (of paused tasks, say): copied out before they make room.
+  uint32_t other_mutable_chunks = 0;
   bool staging = false;  // tasks may be staged (yielding.h)
   size_t candidate = 0;  // index in `promised` of the task that asks, for the advice
 };

@@ -191,6 +191,13 @@ MUTATIONS = (
         "task.last_window == device.window",
         ("test_arbiter",),
     ),
+    Mutation(
+        "what paused tasks have to copy out first is charged",
+        "csrc/policy/charges.cc",
+        "uint64_t all_exposed = input.other_mutable_chunks;",
+        "uint64_t all_exposed = 0;",
+        ("test_arbiter",),
+    ),
     # --- rules of the stage (7 to 13) ------------------------------------------------------------
     Mutation(
         "stage: it is never taken away",

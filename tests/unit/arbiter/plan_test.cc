@@ -290,5 +290,23 @@ TEST_CASE("jobs that wait together compete a period apart, though the device was
   CHECK(h.last<protocol::Run>(1)->job == 2);
 }
 
+// Block of a task whose memory lies with a paused one, of which so much is mutable.
+int64_t block_beside_paused_ns(uint32_t mutable_chunks) {
+  Harness h(one_device(8));
+  h.step(SessionOpened{1, 101, "user"});
+  h.from(1, protocol::Hello{});
+  h.from(1, protocol::OpenArena{1, 0, 6, mutable_chunks});
+  h.from(1, protocol::OpenTask{1, 1, "paused", kSlow, false, {}, {}});
+  h.land_everything({1});
+  h.from(1, protocol::PauseTask{1});
+  h.open(2, 6, kSlow);
+  REQUIRE(state_of(h, 2) == TaskState::admitted);
+  return h.last<protocol::Verdict>(2)->block_ns;
+}
+
+TEST_CASE("what a paused task has to copy out first is charged to others") {
+  CHECK(block_beside_paused_ns(6) > block_beside_paused_ns(0));
+}
+
 }  // namespace
 }  // namespace rtswap::arbiter::test
