@@ -55,8 +55,8 @@ class Loop::Impl {
     guarded(lock, [&] {
       while (!stopping_ && !queue_.empty()) apply_next(lock);
     });
-    // The thread sleeps until the timer it knew of, or for as long as it was not needed.
-    if (timer_ns_ != timer_ns || stopping_ || !snapshot_after_.empty()) wake_.notify_one();
+    // The thread sleeps until the timer it knew of: too long only for an earlier one.
+    if (timer_ns_ < timer_ns || stopping_ || !snapshot_after_.empty()) wake_.notify_one();
   }
 
   Snapshot snapshot() {
@@ -123,7 +123,7 @@ class Loop::Impl {
     }
     const int64_t timer_ns = timer_ns_;
     const auto something_to_do = [&] {
-      return stopping_ || !queue_.empty() || !snapshot_after_.empty() || timer_ns_ != timer_ns;
+      return stopping_ || !queue_.empty() || !snapshot_after_.empty() || timer_ns_ < timer_ns;
     };
     if (timer_ns == protocol::kNoDeadline_ns) {
       wake_.wait(lock, something_to_do);

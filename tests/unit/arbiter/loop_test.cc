@@ -43,6 +43,12 @@ class Recorder : public EffectSink {
 TEST_CASE("events go in, effects come out, and timers fire by themselves") {
   Recorder sink;
   Loop loop(one_device(8), sink);
+  const bool on_this_thread = GENERATE(false, true);
+  const auto bring = [&](Event event) {
+    if (!on_this_thread) return loop.post(std::move(event));
+    loop.queue(std::move(event));
+    loop.run_queued();
+  };
   const protocol::Timing timing{1000 * kMs, 50 * kMs, 10 * kMs};
   // A picture shows every event posted before it was asked for.
   loop.post(
@@ -54,12 +60,12 @@ TEST_CASE("events go in, effects come out, and timers fire by themselves") {
   CHECK(loop.snapshot().tasks.size() == 2);
   // The first job never ends: the second is dropped when its time is over, without another event.
   const int64_t now_ns = monotonic_now_ns();
-  loop.post(FromClient{1, protocol::Release{1, 1, now_ns, now_ns + 50 * kMs}});
-  loop.post(FromClient{1, protocol::Release{2, 2, now_ns, now_ns + 50 * kMs}});
+  bring(FromClient{1, protocol::Release{1, 1, now_ns, now_ns + 50 * kMs}});
+  bring(FromClient{1, protocol::Release{2, 2, now_ns, now_ns + 50 * kMs}});
   CHECK(sink.wait_for<protocol::Dropped>().reason.code == ErrorCode::job_dropped);
 }
 
-TEST_CASE("stopping discards what is queued") {
+TEST_CASE("a loop ends although events wait") {
   Recorder sink;
   Loop loop(one_device(8), sink);
   for (int i = 0; i < 100; ++i) loop.post(TimerFired{});
