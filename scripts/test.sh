@@ -22,7 +22,7 @@ part() {
   fi
 }
 
-part "C++ tests" ctest --test-dir "$BUILD" --output-on-failure --timeout 300
+part "C++ tests" ctest --test-dir "$BUILD" --output-on-failure --timeout 300 --parallel "$(nproc)"
 part "Python tests" "$VENV/bin/python" -m pytest
 part "Style" scripts/lint.sh
 
