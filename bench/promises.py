@@ -25,6 +25,7 @@ from torch import nn
 
 import rtswap
 from bench.machine import describe_machine
+from bench.stack import stack
 
 MIB = 1 << 20
 
@@ -111,19 +112,6 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
     ]
 
 
-def build(scale: Scale, draw: Draw) -> tuple[nn.Module, torch.Tensor]:
-    """A stack of equal layers, its input beside it, both on the CPU."""
-    # The same random weights in each layer: drawing gigabytes of them takes longer than a run.
-    weight = torch.randn(scale.width, scale.width) / scale.width**0.5
-    with torch.device("meta"):
-        layers = [nn.Linear(scale.width, scale.width, bias=False) for _ in range(draw.layers)]
-    model = nn.Sequential(*layers).to_empty(device="cpu").eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(weight)
-    return model, torch.randn(draw.batch, scale.width)
-
-
 def execution_ms(task: rtswap.Task, model: nn.Module, x: torch.Tensor) -> float:
     """The worst of a few jobs on this device, memory resident."""
     times = []
@@ -139,7 +127,7 @@ def register_set(scale: Scale, draws: list[Draw]) -> list[tuple[rtswap.Task, nn.
     link_bytes_per_ms = 1e6 if not torch.cuda.is_available() else 50e6
     members = []
     for index, draw in enumerate(draws):
-        model, x = build(scale, draw)
+        model, x = stack(scale.width, draw.layers, draw.batch)
         probe = rtswap.register(model, name=f"probe{index}")
         x = x.to(probe.device)
         cost_ms = execution_ms(probe, model, x) + probe.stats().arena_bytes / link_bytes_per_ms

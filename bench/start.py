@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 import rtswap
 from bench.machine import describe_machine
+from bench.stack import stack
 
 REPEATS = 11
 PERIOD_MS = 1000
@@ -29,24 +31,17 @@ PERIOD_MS = 1000
 MIB = 1 << 20
 
 
+@dataclass(frozen=True)
 class Case:
     """A stack of equal layers, and how large a batch it works on."""
 
-    def __init__(self, name: str, width: int, layers: int, batch: int) -> None:
-        self.name = name
-        self.batch = batch
-        self.width = width
-        self.layers = layers
+    name: str
+    width: int
+    layers: int
+    batch: int
 
     def build(self) -> tuple[nn.Module, Tensor]:
-        weight = torch.randn(self.width, self.width) / self.width**0.5
-        with torch.device("meta"):
-            stack = [nn.Linear(self.width, self.width, bias=False) for _ in range(self.layers)]
-        model = nn.Sequential(*stack).to_empty(device="cpu").eval()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(weight)
-        return model, torch.randn(self.batch, self.width)
+        return stack(self.width, self.layers, self.batch)
 
 
 def cases(gpu: bool) -> list[Case]:
