@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -103,11 +104,13 @@ def memory_saver(parts: list[int], *, backup: bool) -> Swapper:
 
 def aimdo(parts: list[int]) -> Swapper:
     from comfy_aimdo import control
-    from comfy_aimdo.model_vbar import ModelVBAR
-    from comfy_aimdo.torch import aimdo_to_tensor
 
     if not control.init() or not control.init_device(0):
         raise RuntimeError("comfy_aimdo does not initialise here")
+    # These look for the library that init() loads when they are imported.
+    from comfy_aimdo.model_vbar import ModelVBAR
+    from comfy_aimdo.torch import aimdo_to_tensor
+
     device = torch.device("cuda", 0)
     vbar = ModelVBAR(sum(parts) + (64 << 20), 0)
     places = [vbar.alloc(count) for count in parts]
@@ -243,8 +246,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         system, total_bytes, tensor_bytes = arguments.one
-        print(json.dumps(measure_one(system, int(total_bytes), int(tensor_bytes))))
-        return
+        print(json.dumps(measure_one(system, int(total_bytes), int(tensor_bytes))), flush=True)
+        # torch_memory_saver ends a process that frees its tensors outside their region, which is
+        # what the end of the interpreter does.
+        os._exit(0)
     engine = swap_speed(arguments.swap_speed) if arguments.swap_speed else []
     document: dict[str, Any] = {
         "machine": describe_machine(),

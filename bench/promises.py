@@ -4,7 +4,8 @@ with the bound that was in force.
     python -m bench.promises --output bench/results/NAME.json [--sets 20] [--seconds 4] [--seed 1]
 
 Random sets of models, 1.2 to 3 times as large as the memory they share, in one process with an
-embedded arbiter: on the GPU, or on the simulated device where there is none. A run without a miss
+embedded arbiter: on the GPU, or on the simulated device where there is none. Every other set has a
+small model beside them with a period shorter than the largest one's restore. A run without a miss
 proves nothing; a response above its bound refutes something: an assumption (a job that overran its
 cost, a busy machine), or the promise.
 """
@@ -37,6 +38,7 @@ class Scale:
     budget_bytes: int
     width: int  # of the layers
     batches: tuple[int, ...]
+    link_bytes_per_ms: float  # about; periods are drawn with it
     enable: dict[str, Any]
 
     @property
@@ -48,9 +50,10 @@ class Scale:
         if torch.cuda.is_available():
             budget = 2048 * MIB
             options = {"embedded": True, "budget": budget, "static": "4GiB", "device": 0}
-            return Scale(budget, 2048, (1, 64, 512), options)
+            return Scale(budget, 2048, (1, 64, 512), 50e6, options)
         budget = 64 * MIB
-        return Scale(budget, 512, (1, 16, 64), {"simulate": budget, "link_bandwidth": "1GB"})
+        options = {"simulate": budget, "link_bandwidth": "1GB"}
+        return Scale(budget, 512, (1, 16, 64), 1e6, options)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Draw:
     batch: int
     utilisation: float
     deadline_share: float  # of the period
+    period_ms: float | None = None  # None: what its utilisation asks for
 
 
 @dataclass
@@ -71,6 +75,7 @@ class Observed:
     period_ms: float
     arena_bytes: int
     wcet_ms: float
+    modes: list[str] = field(default_factory=list)  # direct, staged: all that were in force
     bound_ms: float = 0.0  # the largest in force
     jobs: int = 0
     missed: int = 0
@@ -86,6 +91,7 @@ class Observed:
 class SetReport:
     """One admitted set."""
 
+    family: str
     demand: float
     tasks: list[Observed] = field(default_factory=list)
 
@@ -112,6 +118,15 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
     ]
 
 
+def camera_beside(scale: Scale, draws: list[Draw], rng: random.Random) -> list[Draw]:
+    """The same with a small model added whose period is shorter than the largest one's restore, so
+    that it can be promised only if that one is staged."""
+    largest_bytes = max(draw.layers for draw in draws) * scale.layer_bytes
+    period_ms = rng.uniform(0.6, 0.9) * largest_bytes / scale.link_bytes_per_ms
+    layers = max(1, round(0.05 * scale.budget_bytes / scale.layer_bytes))
+    return [Draw(layers, scale.batches[0], 0.0, 1.0, period_ms), *draws]
+
+
 def execution_ms(task: rtswap.Task, model: nn.Module, x: torch.Tensor) -> float:
     """The worst of a few jobs on this device, memory resident."""
     times = []
@@ -124,15 +139,14 @@ def execution_ms(task: rtswap.Task, model: nn.Module, x: torch.Tensor) -> float:
 
 def register_set(scale: Scale, draws: list[Draw]) -> list[tuple[rtswap.Task, nn.Module, Any]]:
     """All of the set, admitted; raises AdmissionRefused otherwise."""
-    link_bytes_per_ms = 1e6 if not torch.cuda.is_available() else 50e6
     members = []
     for index, draw in enumerate(draws):
         model, x = stack(scale.width, draw.layers, draw.batch)
         probe = rtswap.register(model, name=f"probe{index}")
         x = x.to(probe.device)
-        cost_ms = execution_ms(probe, model, x) + probe.stats().arena_bytes / link_bytes_per_ms
+        cost_ms = execution_ms(probe, model, x) + probe.stats().arena_bytes / scale.link_bytes_per_ms
         probe.close()
-        period_ms = cost_ms / draw.utilisation
+        period_ms = draw.period_ms or cost_ms / draw.utilisation
         task = rtswap.register(
             model,
             name=f"task{index}",
@@ -152,7 +166,10 @@ def observe(
     clock = task.jobs()
     while not stop.is_set():
         job = next(clock)
-        before_ms = task.promise.response_bound_ms or 0.0
+        promise = task.promise
+        before_ms = promise.response_bound_ms or 0.0
+        if promise.mode not in seen.modes:
+            seen.modes.append(promise.mode)
         try:
             with job, torch.inference_mode():
                 model(x)
@@ -169,15 +186,14 @@ def observe(
             seen.largest_share = max(seen.largest_share, job.response_ms / bound_ms)
 
 
-def run_set(scale: Scale, demand: float, draws: list[Draw], seconds: float) -> SetReport | None:
-    """None: the set was refused."""
+def run_set(scale: Scale, report: SetReport, draws: list[Draw], seconds: float) -> bool:
+    """Fills the report; False: the set was refused."""
     rtswap.enable(**scale.enable)
     try:
         try:
             members = register_set(scale, draws)
         except rtswap.AdmissionRefused:
-            return None
-        report = SetReport(demand)
+            return False
         stop = threading.Event()
         threads = []
         for task, model, x in members:
@@ -196,7 +212,7 @@ def run_set(scale: Scale, demand: float, draws: list[Draw], seconds: float) -> S
         overruns = {task.name.split("@")[0]: task.overruns for task in rtswap.stats().tasks}
         for seen in report.tasks:
             seen.overruns = overruns[seen.name]
-        return report
+        return True
     finally:
         rtswap.disable()
 
@@ -218,19 +234,33 @@ def main() -> None:
     drawn = 0
     while len(reports) < arguments.sets and drawn < 20 * arguments.sets:
         demand = 1.2 + 1.8 * (drawn % 10) / 9
+        draws = draw_set(scale, demand, rng)
+        family = ("even", "camera")[drawn % 2]
+        if family == "camera":
+            draws = camera_beside(scale, draws, rng)
         drawn += 1
-        report = run_set(scale, demand, draw_set(scale, demand, rng), arguments.seconds)
-        if report is None:
+        report = SetReport(family, demand)
+        if not run_set(scale, report, draws, arguments.seconds):
             continue
         reports.append(report)
-        shares = " ".join(f"{task.largest_share:.2f}" for task in report.tasks)
-        print(f"set {len(reports)} of {drawn} drawn, demand {demand:.2f}: response/bound {shares}")
+        shares = " ".join(
+            f"{task.largest_share:.2f}{' staged' if 'staged' in task.modes else ''}"
+            for task in report.tasks
+        )
+        print(
+            f"set {len(reports)} of {drawn} drawn, {family}, demand {demand:.2f}: "
+            f"response/bound {shares}",
+            flush=True,
+        )
 
     tasks = [task for report in reports for task in report.tasks]
     unbroken = [r for r in reports if not any(task.overruns for task in r.tasks)]
     summary = {
         "sets_drawn": drawn,
         "sets_admitted": len(reports),
+        "sets_with_staged_tasks": sum(
+            any("staged" in task.modes for task in report.tasks) for report in reports
+        ),
         "jobs": sum(task.jobs for task in tasks),
         "missed": sum(task.missed for task in tasks),
         "dropped": sum(task.dropped for task in tasks),

@@ -77,7 +77,7 @@ def measure(case: Case, gpu: bool) -> dict[str, Any]:
     size_bytes = sum(p.numel() * p.element_size() for p in first.parameters())
     budget = size_bytes + (64 * MIB if gpu else 4 * MIB)
     if gpu:
-        rtswap.enable(embedded=True, budget=budget, static="4GiB", device=0)
+        rtswap.enable(embedded=True, budget=budget, static="12GiB", device=0)
     else:
         rtswap.enable(simulate=budget, link_bandwidth="500MB")
     try:
