@@ -3,35 +3,16 @@
 #include <array>
 #include <cstddef>
 #include <cstdlib>
-#include <functional>
 #include <string>
 #include <utility>
-#include <vector>
 
+#include "csrc/base/cleanup.h"
 #include "csrc/base/units.h"
 
 namespace rtswap::client {
 namespace {
 
 constexpr size_t kPage_bytes = 4096;
-
-// Takes back what was made, in reverse order.
-class Cleanup {
- public:
-  Cleanup() = default;
-  Cleanup(const Cleanup&) = delete;
-  Cleanup& operator=(const Cleanup&) = delete;
-  ~Cleanup() {
-    while (!steps_.empty()) {
-      (void)steps_.back()();  // nobody is there to be told; the figures are known
-      steps_.pop_back();
-    }
-  }
-  void add(std::function<Status()> step) { steps_.push_back(std::move(step)); }
-
- private:
-  std::vector<std::function<Status()>> steps_;
-};
 
 struct FreeDeleter {
   void operator()(void* memory) const { std::free(memory); }
