@@ -30,6 +30,9 @@ enum class ChunkHandle : uint64_t {};   // one physical allocation, as this proc
 enum class StreamHandle : uint64_t {};  // CUDA: the value of a CUstream; 0 is the default stream
 enum class EventHandle : uint64_t {};
 
+// What kernels may do with mapped memory. A store to read_only memory is a fault, as one to memory
+// that is not there: it ends the context on CUDA (documented; CU_MEM_ACCESS_FLAGS_PROT_READ), and
+// is a SIGSEGV with an explanation on the simulated device. Copies to it may be refused.
 enum class Access : uint8_t { read_only, read_write };
 
 struct DeviceInfo {
@@ -78,7 +81,8 @@ class Driver {
   // REQUIRES: [address, +bytes) is exactly one reservation and nothing in it is mapped.
   virtual Status unreserve(Address address, uint64_t bytes) = 0;
   // Maps chunks[i] at address + i * chunk_bytes and makes the whole range accessible. On failure
-  // none of them is mapped. REQUIRES: the range is reserved and unmapped.
+  // none of them is mapped. A chunk may be mapped at many addresses at once, also by one call.
+  // REQUIRES: the range is reserved and unmapped.
   virtual Status map(Address address, std::span<const ChunkHandle> chunks, uint64_t chunk_bytes,
                      Access access) = 0;
   // REQUIRES: the range was mapped as whole chunks, and no work that uses it is in flight: this

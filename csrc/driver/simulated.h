@@ -25,9 +25,9 @@ namespace rtswap::driver {
 struct SimulatedOptions {
   std::string name;          // the device is "SIM-<name>"
   uint64_t total_bytes = 0;  // all chunks together; rounded down to the granularity
-  // Fill a chunk with 0xFF (a NaN in every floating point type) whenever it is mapped, so that
-  // bytes left by an earlier owner never look right by accident. For tests: chunks then forget
-  // their contents, which memory of a device does not.
+  // Fill a chunk with 0xFF (a NaN in every floating point type) whenever it is mapped for writing,
+  // so that bytes left by an earlier owner never look right by accident. For tests: chunks then
+  // forget their contents, which memory of a device does not.
   bool poison_on_map = false;
 };
 

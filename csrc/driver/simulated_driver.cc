@@ -114,7 +114,7 @@ class SimulatedDriver final : public Driver {
     if (Status mapped = space_->map(address, pieces, access); !mapped) {
       return refuse(call, std::move(mapped).error());
     }
-    if (!poison_on_map_) return {};
+    if (!poison_on_map_ || access == Access::read_only) return {};
     for (const ChunkPtr& piece : pieces) {
       if (Status poisoned = piece->poison(); !poisoned) {
         RTSWAP_TRY(space_->unmap(address, pieces.size() * chunk_bytes));

@@ -116,7 +116,9 @@ void explain(const Range& range, uint64_t address, Direction direction) {
   if (range.owner.load(std::memory_order_relaxed) != getpid()) {
     line.add("': memory of the device is not there in a forked process.\n");
   } else if (direction != Direction::read && is_readable(address)) {
-    line.add("': the memory is mapped read-only.\n");
+    line.add(
+        "': the memory is mapped read-only (it was evicted, and a guard lies in its place). "
+        "Use the tensors of a task inside its job only.\n");
   } else {
     line.add(
         "': no memory is mapped there (it was evicted, or never loaded). "

@@ -207,6 +207,39 @@ inline void keeps_bytes_of_chunks_between_mappings(Device& device) {
   ok(device.driver->unreserve(second, bytes));
 }
 
+inline void maps_one_chunk_read_only_at_many_addresses(Device& device) {
+  const std::vector<ChunkHandle> chunks = device.create(2);
+  const Address address = device.reserve(4);
+  const size_t bytes = device.chunk_bytes;
+  {
+    HostBuffer shared(*device.driver, bytes, 11);
+    HostBuffer other(*device.driver, bytes, 12);
+    HostBuffer back(*device.driver, bytes, 13);
+    device.map(address, {chunks[0]});
+    device.write(address, shared.at(0), bytes);
+    ok(device.driver->unmap(address, bytes));
+
+    const std::vector<ChunkHandle> thrice(3, chunks[0]);
+    ok(device.driver->map(address, thrice, bytes, Access::read_only));
+    ok(device.driver->map(address + 3 * bytes, {&chunks[0], 1}, bytes, Access::read_only));
+    for (size_t i = 0; i < 4; ++i) {
+      device.read(back.at(0), address + i * bytes, bytes);
+      CHECK((back == shared));
+    }
+    // Each mapping goes on its own, and its place can have other memory.
+    ok(device.driver->unmap(address + bytes, bytes));
+    device.map(address + bytes, {chunks[1]});
+    device.write(address + bytes, other.at(0), bytes);
+    for (size_t i = 0; i < 4; ++i) {
+      device.read(back.at(0), address + i * bytes, bytes);
+      CHECK((back == (i == 1 ? other : shared)));
+    }
+  }
+  ok(device.driver->unmap(address, 4 * bytes));
+  device.take_down(address, 4, {});
+  for (const ChunkHandle chunk : chunks) ok(device.driver->release_chunk(chunk));
+}
+
 inline void passes_chunks_on_as_descriptors(Device& device) {
   const std::vector<ChunkHandle> own = device.create(1);
   UniqueFd fd = value_of(device.driver->export_chunk(own[0]));
@@ -304,6 +337,9 @@ inline void behaves_like_a_driver(const DriverFactory& make) {
   SECTION("copies both ways bit exact") { copies_bit_exact(device); }
   SECTION("chunks keep their bytes between mappings") {
     keeps_bytes_of_chunks_between_mappings(device);
+  }
+  SECTION("one chunk lies read-only at many addresses") {
+    maps_one_chunk_read_only_at_many_addresses(device);
   }
   SECTION("chunks travel as descriptors") { passes_chunks_on_as_descriptors(device); }
   SECTION("events order streams") { orders_streams_by_events(device); }
