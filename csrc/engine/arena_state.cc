@@ -7,6 +7,24 @@
 #include "csrc/base/units.h"
 
 namespace rtswap::engine {
+namespace {
+
+// The positions of [first, end) whose flag is `value`.
+std::vector<Range> ranges_of(const std::vector<bool>& flags, bool value, uint32_t first,
+                             uint32_t end) {
+  std::vector<Range> ranges;
+  for (uint32_t position = first; position < end; ++position) {
+    if (flags[position] != value) continue;
+    if (!ranges.empty() && ranges.back().end() == position) {
+      ++ranges.back().count;
+    } else {
+      ranges.push_back({position, 1});
+    }
+  }
+  return ranges;
+}
+
+}  // namespace
 
 Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, std::byte* host) {
   RTSWAP_CHECK(bytes > 0 && can_hold(bytes), std::to_string(bytes) + " bytes");
@@ -21,6 +39,7 @@ Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, s
   };
   segments_.push_back(segment);
   used_.resize(used_.size() + segment.chunks, false);
+  guarded_.resize(used_.size(), false);
   if (kind != Kind::scratch) stats_.host_bytes += bytes;
   return segment;
 }
@@ -28,12 +47,16 @@ Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, s
 void ArenaState::truncate(uint32_t first) {
   RTSWAP_CHECK(mapped() <= first && first <= total(),
                "mapped beyond position " + std::to_string(first));
+  RTSWAP_CHECK(guarded({first, total() - first}).empty(),
+               "guarded beyond position " + std::to_string(first));
   while (!segments_.empty() && segments_.back().first_position >= first) {
     if (segments_.back().kind != Kind::scratch) stats_.host_bytes -= segments_.back().bytes;
     used_.resize(segments_.back().first_position);
     segments_.pop_back();
   }
   RTSWAP_CHECK(total() == first, "no segment begins at position " + std::to_string(first));
+  guarded_.resize(first);
+  once_mapped_ = std::min(once_mapped_, first);
 }
 
 bool ArenaState::can_hold(uint64_t more_bytes) const noexcept {
@@ -48,7 +71,10 @@ std::vector<uint32_t> ArenaState::resident_chunks() const {
 
 void ArenaState::mapped_more(std::span<const uint32_t> chunks) {
   RTSWAP_CHECK(chunks.size() <= total() - mapped(), "mapped beyond the end of the arena");
+  RTSWAP_CHECK(guarded({mapped(), static_cast<uint32_t>(chunks.size())}).empty(),
+               "mapped over a guard at position " + std::to_string(mapped()));
   chunks_.insert(chunks_.end(), chunks.begin(), chunks.end());
+  once_mapped_ = std::max(once_mapped_, mapped());
 }
 
 void ArenaState::landed_more(const Run& run) {
@@ -76,22 +102,28 @@ void ArenaState::mark_used() {
 }
 
 std::vector<Range> ArenaState::unsaved(uint32_t first) const {
-  std::vector<Range> ranges;
-  for (uint32_t position = first; position < landed_; ++position) {
-    if (!used_[position]) continue;
-    if (!ranges.empty() && ranges.back().end() == position) {
-      ++ranges.back().count;
-    } else {
-      ranges.push_back({position, 1});
-    }
-  }
-  return ranges;
+  return ranges_of(used_, true, first, landed_);
+}
+
+std::vector<Range> ArenaState::exposed() const {
+  return ranges_of(guarded_, false, mapped(), once_mapped_);
+}
+
+std::vector<Range> ArenaState::guarded(Range range) const {
+  return ranges_of(guarded_, true, range.first, range.end());
+}
+
+void ArenaState::set_guarded(Range range, bool guarded) {
+  RTSWAP_CHECK(mapped() <= range.first && range.end() <= total(),
+               "a guard at position " + std::to_string(range.first));
+  std::fill_n(guarded_.begin() + range.first, range.count, guarded);
 }
 
 ArenaStats ArenaState::stats() const {
   ArenaStats result = stats_;
   result.chunks = total();
   result.resident_chunks = landed_;
+  result.guarded_chunks = static_cast<uint32_t>(std::count(guarded_.begin(), guarded_.end(), true));
   return result;
 }
 

@@ -1,11 +1,13 @@
-// Pure bookkeeping of one arena: its segments, the chunk under each position, what has landed, and
-// what was used since it was last written back. No driver calls, no threads.
+// Pure bookkeeping of one arena: its segments, the chunk under each position, what has landed, what
+// was used since it was last written back, and where a guard lies. No driver calls, no threads.
 //
 //   0          landed          mapped          total
 //   |  resident  |  restoring     |  not here    |
 //
 // Mapped positions beyond the landed ones belong to restores in progress; when none is in progress
 // they are *leftovers* of a failed one that could not be unmapped yet, and are never resident.
+// Positions that are not mapped may be *guarded*; those that never were mapped need no guard, as
+// nobody has seen their addresses with memory under them.
 //
 // Threads: guarded by its owner. Errors: preconditions are checked (InvariantViolation).
 #pragma once
@@ -27,7 +29,7 @@ class ArenaState {
   // REQUIRES: bytes > 0, can_hold(bytes).
   Segment append(Kind kind, uint64_t bytes, driver::Address address, std::byte* host);
   // Takes the segments from position `first` on out again. REQUIRES: one begins there, or the arena
-  // ends there; nothing is mapped under them.
+  // ends there; nothing is mapped under them, nor a guard.
   void truncate(uint32_t first);
   // False when the positions would no longer be numbered by 32 bits.
   bool can_hold(uint64_t more_bytes) const noexcept;
@@ -39,12 +41,20 @@ class ArenaState {
   uint32_t landed() const noexcept { return landed_; }
   std::vector<uint32_t> resident_chunks() const;
 
-  // Chunks were mapped at positions mapped(), mapped() + 1, ...
+  // Chunks were mapped at positions mapped(), mapped() + 1, ... REQUIRES: no guard is there.
   void mapped_more(std::span<const uint32_t> chunks);
   // The positions of `run` hold their bytes. REQUIRES: they follow the landed ones and are mapped.
   void landed_more(const Run& run);
   // The positions of `run` were unmapped. REQUIRES: it is the end of the mapped ones.
   void unmapped(const Run& run);
+
+  // Positions that had memory once, and have neither memory nor a guard now.
+  std::vector<Range> exposed() const;
+  // Positions of `range` that have a guard.
+  std::vector<Range> guarded(Range range) const;
+  // A guard was put under these positions, or taken away. REQUIRES: they are not mapped.
+  void set_guarded(Range range, bool guarded);
+  void count_guard_failure() noexcept { ++stats_.guard_failures; }
 
   // Every mutable position may differ from the host image from now on.
   void mark_used();
@@ -63,8 +73,10 @@ class ArenaState {
   std::vector<Segment> segments_;
   std::vector<uint32_t> chunks_;  // by position
   uint32_t landed_ = 0;
-  std::vector<bool> used_;  // by position; always false but for mutable ones
-  ArenaStats stats_;        // its counters; the rest is filled in by stats()
+  uint32_t once_mapped_ = 0;   // as far as memory ever was
+  std::vector<bool> used_;     // by position; always false but for mutable ones
+  std::vector<bool> guarded_;  // by position; always false where a chunk is mapped
+  ArenaStats stats_;           // its counters; the rest is filled in by stats()
 };
 
 }  // namespace rtswap::engine

@@ -35,8 +35,10 @@ class Engine::Impl {
         bank_(bank),
         images_(driver),
         streams_(driver),
-        restore_lane_(driver, bank, listener, options, streams_, dispatcher_),
-        evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, dispatcher_),
+        residency_(driver, bank, streams_, options.guard),
+        restore_lane_(driver, bank, listener, options, streams_, residency_, dispatcher_),
+        evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, residency_,
+                    dispatcher_),
         restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })),
         evict_thread_(start_engine_thread("rtswap-evict", [this] { evict_lane_.run(); })) {}
 
@@ -62,6 +64,7 @@ class Engine::Impl {
   std::map<ArenaId, ArenaPtr> arenas_;
   HostImages images_;
   CopyStreams streams_;
+  const Residency residency_;
   Dispatcher dispatcher_;
   RestoreLane restore_lane_;
   EvictLane evict_lane_;
@@ -212,12 +215,7 @@ Status Engine::Impl::close_arena(ArenaId id) {
 }
 
 Status Engine::Impl::tear_down(Arena& arena) {
-  const Status unmapped = run_attached(driver_, [&] {
-    return unmap_leftovers(driver_, streams_, arena).and_then([&] {
-      return unmap_resident(driver_, arena, 0);
-    });
-  });
-  RTSWAP_TRY(unmapped);
+  RTSWAP_TRY(run_attached(driver_, [&] { return residency_.clear(arena); }));
   // Nobody else uses the backings of a closing arena without commands.
   while (!arena.backings.empty()) {
     Arena::Backing& backing = arena.backings.back();

@@ -25,6 +25,7 @@
 #include "csrc/bank/bank.h"
 #include "csrc/base/result.h"
 #include "csrc/driver/driver.h"
+#include "csrc/engine/guard.h"
 
 namespace rtswap::engine {
 
@@ -54,6 +55,8 @@ struct ArenaStats {
   uint64_t evicted_bytes = 0;       // held by positions that were evicted; scratch holds none
   uint64_t written_back_bytes = 0;  // copied out
   uint64_t repaired_writes = 0;     // read_only bytes found changed and written back (verify)
+  uint32_t guarded_chunks = 0;      // evicted positions under which the guard lies now
+  uint64_t guard_failures = 0;      // attempts to put it under evicted positions that failed
 };
 
 // What became of the arbiter's commands.
@@ -79,6 +82,9 @@ struct EngineOptions {
   // Most that is restored by one copy, and lands as one (but at least a chunk). 0: what suits the
   // link of a GPU.
   uint64_t batch_bytes = 0;
+  // Put under what was evicted; outlives the engine. nullptr: no memory lies there. Where it cannot
+  // be mapped none lies there either, which is counted; the next eviction tries again.
+  const Guard* guard = nullptr;
 };
 
 class Engine {

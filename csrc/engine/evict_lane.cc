@@ -31,10 +31,10 @@ void EvictLane::execute(const EvictWork& work) {
 
 Result<uint64_t> EvictLane::evict(Arena& arena, uint32_t keep) {
   RTSWAP_TRY(streams_.evict.open());
-  RTSWAP_TRY(unmap_leftovers(driver_, streams_, arena));
+  RTSWAP_TRY(residency_.unmap_leftovers(arena));
   if (options_.verify) RTSWAP_TRY(repair(arena, keep));
   RTSWAP_ASSIGN(const uint64_t written_back_bytes, write_back(arena, keep));
-  RTSWAP_TRY(unmap_resident(driver_, arena, keep));
+  RTSWAP_TRY(residency_.unmap_resident(arena, keep));
   return written_back_bytes;
 }
 
@@ -75,7 +75,7 @@ Result<uint64_t> EvictLane::write_back(Arena& arena, uint32_t keep) {
       const std::lock_guard lock(arena.mutex);
       arena.state.count_written_back(copy.run.copy_bytes);
     }
-    status = unmap_resident(driver_, arena, copy.run.positions.first);
+    status = residency_.unmap_resident(arena, copy.run.positions.first);
   }
   if (status) return saved_bytes;
   for (const Copy& copy : copies) streams_.evict.give_back(copy.event);

@@ -14,11 +14,13 @@ namespace rtswap::engine {
 class EvictLane {
  public:
   EvictLane(driver::Driver& driver, uint64_t chunk_bytes, EngineListener& listener,
-            EngineOptions options, HostImages& images, CopyStreams& streams, Dispatcher& dispatcher)
+            EngineOptions options, HostImages& images, CopyStreams& streams,
+            const Residency& residency, Dispatcher& dispatcher)
       : driver_(driver),
         listener_(listener),
         options_(options),
         streams_(streams),
+        residency_(residency),
         dispatcher_(dispatcher),
         verifier_(driver, images, streams.evict, chunk_bytes) {}
 
@@ -45,6 +47,7 @@ class EvictLane {
   EngineListener& listener_;
   const EngineOptions options_;
   CopyStreams& streams_;
+  const Residency& residency_;
   Dispatcher& dispatcher_;
   Verifier verifier_;
 };

@@ -64,7 +64,7 @@ void RestoreLane::begin(RestoreWork work) {
     finish(transfer);
     return;
   }
-  Status ready = fits ? (alone ? unmap_leftovers(driver_, streams_, arena) : Status())
+  Status ready = fits ? (alone ? residency_.unmap_leftovers(arena) : Status())
                       : fail(ErrorCode::protocol_violation,
                              "a restore of " + arena.label + " at position " +
                                  std::to_string(transfer->command.first_position) +
@@ -120,16 +120,7 @@ Status RestoreLane::start_batch(Transfer& transfer, Batch& batch) {
   const auto chunks =
       std::span(transfer.command.chunks)
           .subspan(run.positions.first - transfer.command.first_position, run.positions.count);
-  std::vector<driver::ChunkHandle> handles;
-  handles.reserve(chunks.size());
-  for (const uint32_t chunk : chunks) handles.push_back(bank_.handle(chunk));
-  // Writable whatever the kind: the copy writes, and a program that changes a read_only tensor is
-  // found by its tripwires, not by a lost context.
-  RTSWAP_TRY(driver_.map(run.address, handles, bank_.chunk_bytes(), driver::Access::read_write));
-  {
-    const std::lock_guard lock(arena.mutex);
-    arena.state.mapped_more(chunks);
-  }
+  RTSWAP_TRY(residency_.map(arena, run, chunks));
   if (run.copy_bytes == 0) return {};
   RTSWAP_ASSIGN(const driver::StreamHandle stream, streams_.restore.open());
   RTSWAP_TRY(driver_.copy_to_device(run.address, run.host, run.copy_bytes, stream));
@@ -216,7 +207,7 @@ void RestoreLane::settle_doomed() {
     const ArenaPtr arena = (*first)->arena;
     Error error = *(*first)->error;
     // What cannot be unmapped now is tried again before the arena's next command.
-    if (Status cleared = unmap_leftovers(driver_, streams_, *arena); !cleared) {
+    if (Status cleared = residency_.unmap_leftovers(*arena); !cleared) {
       error.message += "; the memory could not be unmapped either: " + cleared.error().message;
     }
     arena->restore_failed = true;

@@ -18,12 +18,14 @@ namespace rtswap::engine {
 class RestoreLane {
  public:
   RestoreLane(driver::Driver& driver, const bank::Bank& bank, EngineListener& listener,
-              const EngineOptions& options, CopyStreams& streams, Dispatcher& dispatcher)
+              const EngineOptions& options, CopyStreams& streams, const Residency& residency,
+              Dispatcher& dispatcher)
       : driver_(driver),
         bank_(bank),
         listener_(listener),
         batch_bytes_(options.batch_bytes == 0 ? kBatch_bytes : options.batch_bytes),
         streams_(streams),
+        residency_(residency),
         dispatcher_(dispatcher) {}
 
   // Works until the queue of restores is closed and empty.
@@ -74,6 +76,7 @@ class RestoreLane {
   EngineListener& listener_;
   const uint64_t batch_bytes_;
   CopyStreams& streams_;
+  const Residency& residency_;
   Dispatcher& dispatcher_;
 
   std::deque<TransferPtr> open_;  // in the order of their start

@@ -118,3 +118,27 @@ TEST_CASE("a use that begins before the tail has landed covers the tail") {
   land(state, {2, 4});
   CHECK(state.unsaved(0) == std::vector<Range>{{2, 3}});
 }
+
+TEST_CASE("what was mapped once and is not any more is exposed until it is guarded") {
+  ArenaState state = six_positions();
+  CHECK(state.exposed().empty());
+  state.mapped_more(std::vector<uint32_t>{10, 11, 12, 13});
+  land(state, {0, 4});
+  CHECK(state.exposed().empty());
+  unmap(state, {1, 3});
+  CHECK(state.exposed() == std::vector<Range>{{1, 3}});
+  state.set_guarded({2, 1}, true);
+  CHECK(state.exposed() == std::vector<Range>{{1, 1}, {3, 1}});
+  CHECK(state.guarded({0, 6}) == std::vector<Range>{{2, 1}});
+  CHECK(state.guarded({3, 3}).empty());
+  CHECK(state.stats().guarded_chunks == 1);
+  CHECK_THROWS_AS(state.set_guarded({0, 2}, true), InvariantViolation);
+  CHECK_THROWS_AS(state.set_guarded({5, 2}, true), InvariantViolation);
+  CHECK_THROWS_AS(state.truncate(2), InvariantViolation);
+  state.mapped_more(std::vector<uint32_t>{11});
+  CHECK_THROWS_AS(state.mapped_more(std::vector<uint32_t>{12}), InvariantViolation);
+  state.set_guarded({2, 1}, false);
+  CHECK(state.exposed() == std::vector<Range>{{2, 2}});
+  state.truncate(2);
+  CHECK(state.exposed().empty());
+}

@@ -19,8 +19,8 @@ struct Outcome {
 };
 
 // One program's life: random residency, a use whenever everything is there. Chunks may be short, as
-// other programs have them.
-Outcome live(Program& program, uint64_t seed, int steps) {
+// other programs have them. `guarded`: what is evicted must read as the guard says.
+Outcome live(Program& program, uint64_t seed, int steps, bool guarded) {
   std::mt19937_64 random(seed);
   Outcome outcome;
   for (int step = 0; step < steps; ++step) {
@@ -42,6 +42,7 @@ Outcome live(Program& program, uint64_t seed, int steps) {
         ++outcome.uses;
     }
     outcome.exact = outcome.exact && program.exact();
+    if (guarded) outcome.exact = outcome.exact && program.guarded();
   }
   return outcome;
 }
@@ -57,12 +58,14 @@ void add_segments(Program& program, std::mt19937_64& random) {
 }  // namespace
 
 TEST_CASE("memory is bit-exact over random cycles") {
+  const bool guard = GENERATE(false, true);
+  CAPTURE(guard);
   for (uint64_t seed = 1; seed <= 4; ++seed) {
-    Rig rig;
+    Rig rig({.guard = guard});
     std::mt19937_64 random(seed);
     Program program(rig, 1, seed);
     add_segments(program, random);
-    const Outcome outcome = live(program, seed, 50);
+    const Outcome outcome = live(program, seed, 50, guard);
     CHECK(outcome.exact);
     CHECK(outcome.uses > 5);
     CHECK(program.stats().repaired_writes == 0);
@@ -72,18 +75,23 @@ TEST_CASE("memory is bit-exact over random cycles") {
 }
 
 TEST_CASE("memory is bit-exact although calls fail again and again") {
+  const bool guard = GENERATE(false, true);
+  CAPTURE(guard);
   uint64_t injected = 0;
   for (uint64_t seed = 1; seed <= 4; ++seed) {
-    Rig rig;
+    Rig rig({.guard = guard});
     std::mt19937_64 random(seed);
     Program program(rig, 1, seed);
     add_segments(program, random);
     rig.device.fail_randomly(0.05, seed, {ErrorCode::driver_failure, "injected"});
-    CHECK(live(program, seed, 50).exact);
+    CHECK(live(program, seed, 50, false).exact);
     injected += rig.device.injected();
     rig.device.fail_randomly(0, seed, {});
     REQUIRE(program.restore(program.total()));
     CHECK(program.exact());
+    REQUIRE(program.evict(1));
+    CHECK(program.stats().guarded_chunks == (guard ? program.total() - 1 : 0));
+    if (guard) CHECK(program.guarded());
     CHECK(program.stats().repaired_writes == 0);
     REQUIRE(program.close());
     CHECK(rig.free_chunks.size() == 16);
@@ -93,8 +101,9 @@ TEST_CASE("memory is bit-exact although calls fail again and again") {
 
 TEST_CASE("several programs share too little memory and stay bit-exact") {
   const bool paced = GENERATE(false, true);
-  CAPTURE(paced);
-  RigOptions options{.chunks = 24};
+  const bool guard = GENERATE(false, true);
+  CAPTURE(paced, guard);
+  RigOptions options{.chunks = 24, .guard = guard};
   // The paced link has threads of its own, so that copies really overlap with everything else.
   if (paced) options.link = driver::make_wall_clock_link(0);
   Rig rig(options);
@@ -108,7 +117,7 @@ TEST_CASE("several programs share too little memory and stay bit-exact") {
   std::vector<Outcome> outcomes(kPrograms);
   std::vector<std::thread> threads;
   for (ArenaId id = 0; id < kPrograms; ++id) {
-    threads.emplace_back([&, id] { outcomes[id] = live(*programs[id], 50 + id, 30); });
+    threads.emplace_back([&, id] { outcomes[id] = live(*programs[id], 50 + id, 30, guard); });
   }
   for (std::thread& thread : threads) thread.join();
   for (ArenaId id = 0; id < kPrograms; ++id) {
@@ -118,6 +127,7 @@ TEST_CASE("several programs share too little memory and stay bit-exact") {
   }
   CHECK(rig.free_chunks.size() == 24);
   for (const auto& program : programs) {
+    CHECK(program->stats().guard_failures == 0);
     REQUIRE(program->restore(program->total()));
     CHECK(program->exact());
     REQUIRE(program->close());

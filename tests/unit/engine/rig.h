@@ -73,18 +73,22 @@ using What = Recorder::Report::What;
 struct RigOptions {
   uint32_t chunks = 16;
   bool verify = true;
+  bool guard = false;
   std::shared_ptr<driver::SimulatedLink> link = std::make_shared<driver::VirtualLink>(0);
 };
 
 struct Rig {
   explicit Rig(RigOptions options = {})
-      : device(
-            driver::make_simulated_driver(
-                {.name = "engine", .total_bytes = options.chunks * kChunk, .poison_on_map = true},
-                options.link)
-                .value()),
+      : device(driver::make_simulated_driver(
+                   {.name = "engine",
+                    .total_bytes = (options.chunks + (options.guard ? 1 : 0)) * kChunk,
+                    .poison_on_map = true},
+                   options.link)
+                   .value()),
         bank(bank::Bank::create(device, kChunk, options.chunks, {}).value()) {
-    engine.emplace(device, *bank, listener, EngineOptions{.verify = options.verify});
+    if (options.guard) guard = Guard::make(device, kChunk).value();
+    engine.emplace(device, *bank, listener,
+                   EngineOptions{.verify = options.verify, .guard = guard.get()});
     for (uint32_t chunk = options.chunks; chunk > 0; --chunk) free_chunks.push_back(chunk - 1);
   }
 
@@ -103,8 +107,19 @@ struct Rig {
     free_chunks.insert(free_chunks.end(), chunks.begin(), chunks.end());
   }
 
+  // Ends the engine; true when everything went back to the device, so that no reservation or
+  // mapping holds a chunk.
+  bool nothing_left() {
+    engine.reset();
+    guard.reset();
+    bank.reset();
+    const auto memory = device.memory_info();
+    return memory->free_bytes == memory->total_bytes;
+  }
+
   driver::FaultInjectingDriver device;
   std::unique_ptr<bank::Bank> bank;
+  std::unique_ptr<Guard> guard;
   Recorder listener;
   std::mutex mutex;  // guards free_chunks
   std::vector<uint32_t> free_chunks;
@@ -152,6 +167,7 @@ class Program {
                             chunks.begin() + static_cast<ptrdiff_t>(end)});
     }
     const std::vector<uint32_t> now = resident();
+    reached_ = std::max(reached_, static_cast<uint32_t>(now.size()));
     for (size_t i = before; i < now.size(); ++i) {
       RTSWAP_CHECK(now[i] == chunks[i - before], "another chunk than the one that was granted");
     }
@@ -197,6 +213,23 @@ class Program {
     return true;
   }
 
+  // Under what was evicted lies the guard. REQUIRES: putting it there never failed.
+  bool guarded() {
+    const auto now = static_cast<uint32_t>(resident().size());
+    for (const Memory& memory : memories_) {
+      const Segment& segment = memory.segment;
+      for (uint32_t i = 0; i < segment.chunks; ++i) {
+        const uint32_t position = segment.first_position + i;
+        if (position < now || position >= reached_) continue;
+        const std::byte* const begin = at(segment) + i * kChunk;
+        // All bytes are 0xFF: the first is, and each is like the one before it.
+        if (*begin != std::byte{0xff} || std::memcmp(begin, begin + 1, kChunk - 1) != 0)
+          return false;
+      }
+    }
+    return true;
+  }
+
   // A write behind rtswap's back into memory that was called read_only.
   void overwrite(size_t segment, uint64_t offset) { write(memories_.at(segment), offset); }
 
@@ -237,6 +270,7 @@ class Program {
   std::mt19937_64 random_;
   std::vector<Memory> memories_;
   uint32_t total_ = 0;
+  uint32_t reached_ = 0;  // positions that were resident once
   std::vector<uint32_t> last_resident_;
 };
 
