@@ -81,6 +81,7 @@ class Session:
         grpc_library: str,
         static_bytes: int,
         verify: bool,
+        guard: bool,
         progress: Callable[[int, int], None] | None,
     ) -> Session: ...
     @property

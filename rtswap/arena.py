@@ -69,6 +69,7 @@ class Arena:
         found = self._session.arena_stats(self.id)
         found["arena_bytes"] = found.pop("chunks") * self._chunk_bytes
         found["resident_bytes"] = found.pop("resident_chunks") * self._chunk_bytes
+        found["guarded_bytes"] = found.pop("guarded_chunks") * self._chunk_bytes
         return found
 
     def save(self) -> None:

@@ -127,6 +127,7 @@ def connect(given: dict[str, Any], options: dict[str, Any]) -> _core.Session:
         grpc_library=str(Path(__file__).parent / "librtswap_grpc.so"),
         static_bytes=options["static_bytes"],
         verify=given["verify"],
+        guard=given["guard"],
         progress=_progress,
     )
 

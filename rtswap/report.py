@@ -80,6 +80,10 @@ class TaskStats:
     arena_bytes: int
     resident_bytes: int
     host_bytes: int
+    guarded_bytes: int
+    """Of evicted memory that reads as NaN now: with ``enable(guard=True)`` all that was evicted."""
+    guard_failures: int
+    """Attempts to make it so that failed. An access there still ends the context."""
     response_min_ms: float | None
     response_median_ms: float | None
     response_max_ms: float | None

@@ -161,6 +161,7 @@ def enable(
     static: Size | None = None,
     strict: bool = False,
     verify: bool = False,
+    guard: bool = False,
     name: str | None = None,
 ) -> Info:
     """Connects this process to an arbiter and says which.
@@ -186,6 +187,11 @@ def enable(
         Compares read_only memory with the host copy before it is dropped; what jobs wrote there is
         kept, counted (``TaskStats.repaired_writes``) and warned about once per task. Costs one
         copy of all weights per eviction: for tests.
+    guard:
+        Where evicted memory was, kernels read NaN instead of ending the CUDA context: for finding
+        accesses outside jobs that no closed tensor stops (CUDA graphs, exported pointers). A write
+        still ends it. Costs one chunk beside the bank on each device in use, and a mapping of each
+        chunk at its eviction and its restore. Counted in ``TaskStats.guarded_bytes``.
     name:
         How others see this process; default: the program's name.
 
@@ -202,6 +208,7 @@ def enable(
         "static": static,
         "strict": bool(strict),
         "verify": bool(verify),
+        "guard": bool(guard),
         "name": process_name(name),
     }
     with _enabling:

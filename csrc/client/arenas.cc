@@ -5,6 +5,8 @@
 #include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
+#include "csrc/engine/engine_thread.h"
+#include "csrc/engine/guard.h"
 
 namespace rtswap::client {
 namespace {
@@ -15,7 +17,8 @@ constexpr int64_t kSnapshotLimit_ns = 10_s;
 
 // The arbiter ends sessions that report more than there is beside its bank. Looked up before, that
 // is an error of the call that would have reported it.
-Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64_t static_bytes) {
+Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64_t static_bytes,
+                           bool guard) {
   if (static_bytes == 0) return {};
   RTSWAP_ASSIGN(const protocol::Snapshot now, link.snapshot(kSnapshotLimit_ns));
   const auto device = std::find_if(now.devices.begin(), now.devices.end(),
@@ -26,11 +29,22 @@ Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64
   if (static_bytes <= left_bytes) return {};
   return fail(ErrorCode::static_memory,
               "this process announces " + std::to_string(static_bytes >> 20) +
-                  " MiB beside the bank (static=), and of the " +
+                  " MiB beside the bank (" +
+                  (guard ? "static= and one chunk for guard=" : "static=") + "), and of the " +
                   std::to_string(limit_bytes >> 20) + " MiB that " + uuid + " has for that only " +
                   std::to_string(left_bytes >> 20) +
                   " MiB are left: announce what it really needs, run fewer processes, or start the "
                   "arbiter with a smaller bank");
+}
+
+Result<std::unique_ptr<const engine::Guard>> make_guard(driver::Driver& driver,
+                                                        uint64_t chunk_bytes) {
+  std::unique_ptr<const engine::Guard> guard;
+  RTSWAP_TRY(engine::run_attached(driver, [&]() -> Status {
+    RTSWAP_ASSIGN(guard, engine::Guard::make(driver, chunk_bytes));
+    return {};
+  }));
+  return guard;
 }
 
 tl::unexpected<Error> no_such_arena(engine::ArenaId arena) {
@@ -84,15 +98,20 @@ Status Core::prepare_device(uint32_t index) {
     return fail(ErrorCode::unknown_device, "the arbiter does not manage " + description.uuid +
                                                " any more since it was started again");
   }
-  RTSWAP_TRY(check_static_memory(*link, description.uuid, options_.static_bytes));
+  RTSWAP_TRY(
+      check_static_memory(*link, description.uuid, static_bytes_on(description), options_.guard));
   RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
   RTSWAP_ASSIGN(auto bank, source_->open_bank(*driver, description, *link, session, remote));
+  std::unique_ptr<const engine::Guard> guard;
+  if (options_.guard) {
+    RTSWAP_ASSIGN(guard, make_guard(*driver, description.chunk_bytes));
+  }
   engine::EngineListener& listener = *this;
   engine::EngineOptions engine_options{.verify = options_.verify};
   // As long a copy as on the link of a GPU, however slow this one is made to be.
   if (description.simulated) engine_options.batch_bytes = description.simulated_bytes_per_s / 1000;
-  auto device =
-      std::make_shared<Device>(std::move(driver), std::move(bank), listener, engine_options);
+  auto device = std::make_shared<Device>(std::move(driver), std::move(bank), listener,
+                                         engine_options, std::move(guard));
   RTSWAP_ASSIGN(const LinkSpeed speed, device->link_speed(description));
   const std::lock_guard lock(mutex_);
   if (const auto error = unusable()) return fail(*error);
@@ -103,9 +122,13 @@ Status Core::prepare_device(uint32_t index) {
 }
 
 void Core::report_device(uint32_t index) {
-  send(protocol::DeviceReport{remote_indices_[index], options_.static_bytes,
+  send(protocol::DeviceReport{remote_indices_[index], static_bytes_on(descriptions_[index]),
                               speeds_[index].restore_bytes_per_s,
                               speeds_[index].evict_bytes_per_s});
+}
+
+uint64_t Core::static_bytes_on(const protocol::DeviceDescription& device) const {
+  return options_.static_bytes + (options_.guard ? device.chunk_bytes : 0);
 }
 
 Result<engine::ArenaId> Core::open_arena(uint32_t device, const std::string& label) {

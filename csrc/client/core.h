@@ -182,6 +182,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void request_resize(ArenaRecord& arena);
   bool has_jobs(engine::ArenaId id) const;
   void report_device(uint32_t index);
+  // What this process uses beside the bank of a device: what was announced, and the guard.
+  uint64_t static_bytes_on(const protocol::DeviceDescription& device) const;
   void send_open_task(TaskRecord& task);
   Result<Verdict> wait_answer(std::unique_lock<std::mutex>& lock, const TaskPtr& task,
                               int64_t limit_ns);

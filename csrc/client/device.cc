@@ -8,12 +8,22 @@
 #include "csrc/engine/engine_thread.h"
 
 namespace rtswap::client {
+namespace {
+
+engine::EngineOptions with_guard(engine::EngineOptions options, const engine::Guard* guard) {
+  options.guard = guard;
+  return options;
+}
+
+}  // namespace
 
 Device::Device(std::shared_ptr<driver::Driver> driver, std::shared_ptr<const bank::Bank> bank,
-               engine::EngineListener& listener, engine::EngineOptions options)
+               engine::EngineListener& listener, engine::EngineOptions options,
+               std::unique_ptr<const engine::Guard> guard)
     : driver_(std::move(driver)),
       bank_(std::move(bank)),
-      engine_(*driver_, *bank_, listener, options) {}
+      guard_(std::move(guard)),
+      engine_(*driver_, *bank_, listener, with_guard(options, guard_.get())) {}
 
 Device::~Device() {
   (void)engine::run_attached(*driver_, [this] {

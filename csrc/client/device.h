@@ -11,6 +11,7 @@
 #include "csrc/client/link_probe.h"
 #include "csrc/driver/driver.h"
 #include "csrc/engine/engine.h"
+#include "csrc/engine/guard.h"
 #include "csrc/protocol/messages.h"
 
 namespace rtswap::client {
@@ -18,9 +19,11 @@ namespace rtswap::client {
 // Threads: every method from any thread.
 class Device {
  public:
-  // `listener` outlives it. Throws std::system_error when the system has no more threads.
+  // `listener` outlives it. `guard`, if there is one, goes into the engine's options. Throws
+  // std::system_error when the system has no more threads.
   Device(std::shared_ptr<driver::Driver> driver, std::shared_ptr<const bank::Bank> bank,
-         engine::EngineListener& listener, engine::EngineOptions options);
+         engine::EngineListener& listener, engine::EngineOptions options,
+         std::unique_ptr<const engine::Guard> guard = nullptr);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -46,6 +49,7 @@ class Device {
 
   const std::shared_ptr<driver::Driver> driver_;
   const std::shared_ptr<const bank::Bank> bank_;
+  const std::unique_ptr<const engine::Guard> guard_;
   engine::Engine engine_;
   std::mutex mutex_;  // guards what follows
   std::vector<driver::EventHandle> spare_events_;

@@ -58,6 +58,7 @@ struct ConnectOptions {
   std::string grpc_library;   // path of librtswap_grpc.so
   uint64_t static_bytes = 0;  // memory beside the bank this process will use on each device
   bool verify = false;        // engine::EngineOptions::verify
+  bool guard = false;         // a chunk of NaN on each device in use: engine/guard.h
   std::function<void(uint32_t done, uint32_t total)> progress;  // making or importing chunks
 };
 
@@ -166,8 +167,9 @@ class Session {
   virtual Result<uint32_t> find_device(const std::string& uuid) const = 0;
 
   // Prepares a device of this session for use: driver, bank import, engine, and one measurement of
-  // the link, which is reported to the arbiter. `static_memory` when static_bytes do not fit beside
-  // the bank. Idempotent; done by open_arena as well. Blocks.
+  // the link, which is reported to the arbiter. `static_memory` when static_bytes and the guard do
+  // not fit beside the bank, `out_of_memory` when there is no room for the guard. Idempotent; done
+  // by open_arena as well. Blocks.
   virtual Status use_device(uint32_t device) = 0;
 
   // An arena for one or several tasks. Segments are added (outside jobs), their images filled by

@@ -39,7 +39,7 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
                       const std::string& device_uuid, uint64_t budget_bytes, uint64_t chunk_bytes,
                       uint64_t simulated_bytes, uint64_t simulated_bytes_per_s,
                       const std::string& process_name, const std::string& grpc_library,
-                      uint64_t static_bytes, bool verify, const py::object& progress) {
+                      uint64_t static_bytes, bool verify, bool guard, const py::object& progress) {
   client::ConnectOptions options;
   options.choice = choice_of(choice);
   options.socket_path = socket_path;
@@ -53,6 +53,7 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
   options.grpc_library = grpc_library;
   options.static_bytes = static_bytes;
   options.verify = verify;
+  options.guard = guard;
   const Progress report = with_gil(progress);
   if (report) options.progress = [&report](uint32_t done, uint32_t total) { report(done, total); };
   return SessionObject(take_unlocked([&] { return client::Session::connect(std::move(options)); }));
@@ -117,7 +118,7 @@ void bind_session(py::module_& module) {
                   py::arg("device_uuid"), py::arg("budget_bytes"), py::arg("chunk_bytes"),
                   py::arg("simulated_bytes"), py::arg("simulated_bytes_per_s"),
                   py::arg("process_name"), py::arg("grpc_library"), py::arg("static_bytes"),
-                  py::arg("verify"), py::arg("progress"))
+                  py::arg("verify"), py::arg("guard"), py::arg("progress"))
       .def_property_readonly("embedded", [](SessionObject& self) { return self->embedded(); })
       .def_property_readonly("connected", [](SessionObject& self) { return self->connected(); })
       .def_property_readonly("arbiter_name",

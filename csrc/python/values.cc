@@ -27,11 +27,12 @@ py::list to_python(const std::vector<protocol::DeviceDescription>& devices) {
 }
 
 py::dict to_python(const engine::ArenaStats& stats) {
-  return py::dict("chunks"_a = stats.chunks, "resident_chunks"_a = stats.resident_chunks,
-                  "host_bytes"_a = stats.host_bytes, "restored_bytes"_a = stats.restored_bytes,
-                  "evicted_bytes"_a = stats.evicted_bytes,
-                  "written_back_bytes"_a = stats.written_back_bytes,
-                  "repaired_writes"_a = stats.repaired_writes);
+  return py::dict(
+      "chunks"_a = stats.chunks, "resident_chunks"_a = stats.resident_chunks,
+      "host_bytes"_a = stats.host_bytes, "restored_bytes"_a = stats.restored_bytes,
+      "evicted_bytes"_a = stats.evicted_bytes, "written_back_bytes"_a = stats.written_back_bytes,
+      "repaired_writes"_a = stats.repaired_writes, "guarded_chunks"_a = stats.guarded_chunks,
+      "guard_failures"_a = stats.guard_failures);
 }
 
 namespace {

@@ -31,11 +31,13 @@ CUDA = "cuda:0"
 
 
 @contextmanager
-def embedded(budget: str, *, verify: bool = True) -> Iterator[rtswap.Info]:
+def embedded(budget: str, *, verify: bool = True, guard: bool = False) -> Iterator[rtswap.Info]:
     """An arbiter in this process with a bank on the first device."""
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    info = rtswap.enable(embedded=True, budget=budget, device=0, verify=verify, name="test")
+    info = rtswap.enable(
+        embedded=True, budget=budget, device=0, verify=verify, guard=guard, name="test"
+    )
     try:
         yield info
     finally:

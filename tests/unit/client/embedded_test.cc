@@ -21,13 +21,14 @@ namespace {
 constexpr uint64_t kChunk = 2_MiB;
 constexpr int64_t kPatience_ns = 30'000'000'000;  // only a failing test waits so long
 
-std::shared_ptr<Session> embedded(uint32_t chunks) {
+std::shared_ptr<Session> embedded(uint32_t chunks, bool guard = false) {
   ConnectOptions options;
   options.choice = ArbiterChoice::embedded;
   options.embedded.simulated_bytes = chunks * kChunk;
   options.embedded.chunk_bytes = kChunk;
   options.embedded.simulated_bytes_per_s = 4'000'000'000;
   options.verify = true;
+  options.guard = guard;
   return Session::connect(std::move(options)).value();
 }
 
@@ -109,7 +110,8 @@ std::shared_ptr<Job> started(Task& task) {
 }  // namespace
 
 TEST_CASE("two models that do not fit together take turns, bit for bit") {
-  const auto session = embedded(5);
+  const bool guard = GENERATE(false, true);
+  const auto session = embedded(5, guard);
   CHECK(session->embedded());
   CHECK(session->connected());
   CHECK_THAT(session->arbiter_name(), contains("embedded"));
@@ -137,9 +139,14 @@ TEST_CASE("two models that do not fit together take turns, bit for bit") {
   CHECK(restored_bytes > 50 * kChunk);
   CHECK(session->arena_stats(first.arena())->repaired_writes == 0);
   CHECK(session->arena_stats(first.arena())->written_back_bytes > 0);
+  const auto stats = session->arena_stats(first.arena()).value();
+  CHECK(stats.guarded_chunks == (guard ? stats.chunks - stats.resident_chunks : 0));
+  CHECK(stats.resident_chunks < stats.chunks);
   const auto snapshot = session->snapshot(kPatience_ns);
   REQUIRE(snapshot);
   CHECK(snapshot->tasks.size() == 2);
+  REQUIRE(snapshot->devices.size() == 1);
+  CHECK(snapshot->devices[0].static_bytes == (guard ? kChunk : 0));
   CHECK(session->close());
 }
 
@@ -379,4 +386,19 @@ TEST_CASE("more memory beside the bank than there is is refused before anything 
     CHECK_THAT(used.error().message, contains("10 MiB") && contains("8 MiB are left"));
   }
   CHECK(session->connected());
+}
+
+TEST_CASE("the guard counts beside the bank") {
+  ConnectOptions options;
+  options.choice = ArbiterChoice::embedded;
+  options.embedded.simulated_bytes = 4 * kChunk;
+  options.embedded.chunk_bytes = kChunk;
+  options.static_bytes = 4 * kChunk;  // all that a simulated device has there
+  CHECK(Session::connect(options).value()->use_device(0));
+  options.guard = true;
+  const auto session = Session::connect(options).value();
+  const Status used = session->use_device(0);
+  REQUIRE_FALSE(used);
+  CHECK(used.error().code == ErrorCode::static_memory);
+  CHECK_THAT(used.error().message, contains("10 MiB beside the bank (static= and one chunk for"));
 }

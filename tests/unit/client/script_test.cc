@@ -157,6 +157,19 @@ TEST_CASE("each grant that a failed restore takes with it is answered") {
   CHECK(scene.start()->end({}));
 }
 
+TEST_CASE("a device without room for the guard is not used") {
+  const auto script = std::make_shared<ScriptedArbiter>();
+  CHECK(script->device->memory_info()->free_bytes == 0);
+  ConnectOptions options;
+  options.guard = true;
+  const auto session = connect_through(std::make_unique<ScriptedSource>(script), options).value();
+  const auto arena = session->open_arena(0, "model");
+  REQUIRE_FALSE(arena);
+  CHECK(arena.error().code == ErrorCode::out_of_memory);
+  CHECK_THAT(arena.error().message, contains("guard=True"));
+  CHECK(session->connected());
+}
+
 TEST_CASE("a lost context names the tasks whose memory was not there") {
   Scene scene;
   scene.make_resident();
