@@ -1,5 +1,6 @@
 // What the engine adds to a copy: restoring and evicting one arena, each beside one raw copy of the
-// same bytes between the same pinned image and mapped chunks, in turn.
+// same bytes between the same pinned image and mapped chunks, in turn. And what the guard adds to
+// that (csrc/engine/guard.h): a second engine on the same bank takes turns with the first.
 //
 //   bench_swap_speed [cuda | simulated]
 //
@@ -23,6 +24,7 @@
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/simulated.h"
 #include "csrc/engine/engine.h"
+#include "csrc/engine/guard.h"
 
 namespace {
 
@@ -99,17 +101,54 @@ struct Case {
   engine::Kind kind = engine::Kind::read_only;
 };
 
-// Restores and evicts one arena of the case, and copies its bytes raw in between.
+// An engine with one arena of the case.
+class Side {
+ public:
+  Side(driver::Driver& driver, const bank::Bank& bank, const Case& test, const engine::Guard* guard)
+      : engine_(driver, bank, waiter_, {.guard = guard}), all_(bank.chunk_count()) {
+    must(engine_.open_arena(kArena, "bench"));
+    image_ms_ = measure_ms(
+        [&] { segment_ = must(engine_.add_segment(kArena, test.kind, test.bytes, {})); });
+    std::memset(segment_.host, 0x5A, test.bytes);  // copies of zeros may be faster than others
+    std::iota(all_.begin(), all_.end(), 0);
+  }
+  ~Side() { must(engine_.close_arena(kArena)); }
+
+  double restore() {
+    return measure_ms([&] {
+      engine_.restore(kArena, 0, all_);
+      waiter_.wait_until(static_cast<uint32_t>(all_.size()));
+    });
+  }
+  double evict() {
+    engine_.mark_used(kArena);
+    return measure_ms([&] {
+      engine_.evict(kArena, 0);
+      waiter_.wait_until(0);
+    });
+  }
+
+  const engine::Segment& segment() const { return segment_; }
+  double image_ms() const { return image_ms_; }
+  engine::ArenaStats stats() const { return must(engine_.stats(kArena)); }
+
+ private:
+  Waiter waiter_;
+  engine::Engine engine_;
+  std::vector<uint32_t> all_;
+  engine::Segment segment_;
+  double image_ms_ = 0;
+};
+
+// Restores and evicts one arena of the case without and with a guard, and copies its bytes raw in
+// between.
 void run(driver::Driver& driver, const Case& test, const char* separator) {
   const auto chunks = static_cast<uint32_t>(div_up(test.bytes, test.chunk_bytes));
   const auto bank = must(bank::Bank::create(driver, test.chunk_bytes, chunks, {}));
-  Waiter waiter;
-  engine::Engine engine(driver, *bank, waiter, {});
-  must(engine.open_arena(kArena, "bench"));
-  engine::Segment segment;
-  const double image_ms =
-      measure_ms([&] { segment = must(engine.add_segment(kArena, test.kind, test.bytes, {})); });
-  std::memset(segment.host, 0x5A, test.bytes);  // copies of zeros may be faster than others
+  const auto guard = must(engine::Guard::make(driver, test.chunk_bytes));
+  Side plain(driver, *bank, test, nullptr);
+  Side guarded(driver, *bank, test, guard.get());
+  const engine::Segment& segment = plain.segment();
 
   const driver::StreamHandle stream = must(driver.create_stream());
   const driver::EventHandle event = must(driver.create_event());
@@ -117,15 +156,11 @@ void run(driver::Driver& driver, const Case& test, const char* separator) {
     must(driver.record_event(event, stream));
     must(driver.synchronize_event(event));
   };
-  std::vector<uint32_t> all(chunks);
-  std::iota(all.begin(), all.end(), 0);
 
-  std::vector<double> restore_ms, raw_in_ms, raw_out_ms, evict_ms;
+  std::vector<double> restore_ms, raw_in_ms, raw_out_ms, evict_ms, guarded_restore_ms,
+      guarded_evict_ms;
   for (int i = -2; i < kRepeats; ++i) {
-    const double restored = measure_ms([&] {
-      engine.restore(kArena, 0, all);
-      waiter.wait_until(chunks);
-    });
+    const double restored = plain.restore();
     const double raw_in = measure_ms([&] {
       must(driver.copy_to_device(segment.address, segment.host, test.bytes, stream));
       finish();
@@ -134,21 +169,19 @@ void run(driver::Driver& driver, const Case& test, const char* separator) {
       must(driver.copy_to_host(segment.host, segment.address, test.bytes, stream));
       finish();
     });
-    engine.mark_used(kArena);
-    const double evicted = measure_ms([&] {
-      engine.evict(kArena, 0);
-      waiter.wait_until(0);
-    });
+    const double evicted = plain.evict();
+    const double guarded_restored = guarded.restore();
+    const double guarded_evicted = guarded.evict();
     if (i < 0) continue;  // warm-up
     restore_ms.push_back(restored);
     raw_in_ms.push_back(raw_in);
     raw_out_ms.push_back(raw_out);
     evict_ms.push_back(evicted);
+    guarded_restore_ms.push_back(guarded_restored);
+    guarded_evict_ms.push_back(guarded_evicted);
   }
   must(driver.destroy_event(event));
   must(driver.destroy_stream(stream));
-  const uint64_t host_bytes = must(engine.stats(kArena)).host_bytes;
-  must(engine.close_arena(kArena));
 
   const bool writes_back = test.kind == engine::Kind::mutable_state;
   const double gigabytes = static_cast<double>(test.bytes) / 1e9;
@@ -160,12 +193,18 @@ void run(driver::Driver& driver, const Case& test, const char* separator) {
   print("raw_in", raw_in_ms);
   print("evict", evict_ms);
   if (writes_back) print("raw_out", raw_out_ms);
+  print("guarded_restore", guarded_restore_ms);
+  print("guarded_evict", guarded_evict_ms);
   std::printf(", \"restore_ratio\": %.4f", median(raw_in_ms) / median(restore_ms));
   if (writes_back) std::printf(", \"evict_ratio\": %.4f", median(raw_out_ms) / median(evict_ms));
   if (!writes_back) std::printf(", \"evict_ms_per_gb\": %.3f", median(evict_ms) / gigabytes);
+  const double guard_ms =
+      median(guarded_restore_ms) + median(guarded_evict_ms) - median(restore_ms) - median(evict_ms);
+  std::printf(", \"guard_us_per_chunk\": %.3f, \"guard_failures\": %llu", 1e3 * guard_ms / chunks,
+              static_cast<unsigned long long>(guarded.stats().guard_failures));
   std::printf(", \"image_gib_per_s\": %.2f, \"host_bytes_ratio\": %.4f}",
-              static_cast<double>(test.bytes) / (1ull << 30) / (image_ms / 1e3),
-              static_cast<double>(host_bytes) / static_cast<double>(test.bytes));
+              static_cast<double>(test.bytes) / (1ull << 30) / (plain.image_ms() / 1e3),
+              static_cast<double>(plain.stats().host_bytes) / static_cast<double>(test.bytes));
 }
 
 }  // namespace
