@@ -136,7 +136,7 @@ def entry(case: Case, found: Profile) -> dict[str, Any]:
         "weights_mb": found.size_bytes / 1e6,
         "execution_ms": alone_ns / 1e6,
         "worst_ms": found.alone_ns / 1e6,
-        "beside_copies_ms": found.beside_copies_ns / 1e6,
+        "beside_copies_ms": found.beside_copies_median_ns / 1e6,
         "stretches": stretches,
     }
 
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--only", help="models whose names contain this")
     arguments = parser.parse_args()
 
-    entries = []
+    entries: list[dict[str, Any]] = []
     links: list[Profile] = []
     for case in CASES:
         if arguments.only and arguments.only not in case.name:
@@ -158,24 +158,32 @@ def main() -> None:
         entries.append(entry(case, found))
         shown = {key: value for key, value in entries[-1].items() if key != "stretches"}
         print(json.dumps(shown | {"stretches": len(found.stretches)}), flush=True)
-    slowdowns = [profile.beside_copies_ns / profile.alone_ns for profile in links]
+        write_table(arguments.output, arguments.name, links, entries)  # a run may be cut short
+
+
+def write_table(
+    output: Path, name: str, links: list[Profile], entries: list[dict[str, Any]]
+) -> None:
+    slowdowns = [profile.beside_copies_median_ns / profile.alone_median_ns for profile in links]
     table = {
-        "name": arguments.name,
+        "name": name,
         "machine": f"{links[0].device}, {links[0].host}",
         "origin": "measured",
         "notes": [
             "Executions are medians of 20 passes alone, with all memory there, one at a time.",
             "Stretches are measured: what part of the execution needs how much of the memory.",
             "The link is the slowest of the copies that were measured before each model.",
-            "The slowdown is the largest ratio of the worst passes beside copies and alone.",
+            "The slowdown is the largest ratio of the medians beside copies and alone.",
         ],
         "link_bytes_per_s": min(profile.restore_bytes_per_s for profile in links),
+        "map_ns": max(profile.map_ns for profile in links),
+        "unmap_ns": max(profile.unmap_ns for profile in links),
         "slowdown_beside_copy": round(max(1.0, *slowdowns), 3),
         "measured": describe_machine(),
         "models": entries,
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(table, indent=1) + "\n")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":

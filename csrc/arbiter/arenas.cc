@@ -174,6 +174,7 @@ void Arbiter::State::on(Session& session, const protocol::Evicted& message) {
     arena->rest_until_ns = now_ns_ + kRest_ns;
   }
   arena->revokes.pop_front();
+  if (!arena->revokes.empty()) arena->revokes.front().sent_ns = now_ns_;  // it answers
   arena->silent = false;
   const uint32_t evicted = held - message.resident_chunks;
   device.ledger.truncate(arena->key, message.resident_chunks);

@@ -12,6 +12,12 @@ namespace {
 constexpr int64_t kSomeday_ns = INT64_MAX - 1;
 constexpr int64_t kNotWanted_ns = INT64_MAX;
 
+// Memory is asked back in pieces, and each goes to its next owner while the rest is still on its
+// way out. Small enough that the first arrives soon, few enough that messages cost nothing beside
+// the copies.
+constexpr uint32_t kSmallestPiece_chunks = 8;
+constexpr uint32_t kMostPieces = 16;
+
 bool answers(const Arena& arena) {
   return arena.session->phase == Session::Phase::active && !arena.silent;
 }
@@ -136,11 +142,16 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
   uint32_t coming = 0;
   for (const policy::Take& take : policy::choose_victims(std::move(candidates), shortfall, order)) {
     Arena& victim = *arenas[take.arena];
-    const uint32_t keep = kept(device, victim) - take.chunks;
-    victim.revokes.push_back(RevokeInFlight{keep, now_ns_});
     coming += take.chunks;
-    trace(Trace::Kind::evict_begin, victim, take.chunks, "");
-    send(*victim.session, protocol::Revoke{victim.id, keep});
+    const uint32_t piece = std::max(kSmallestPiece_chunks, take.chunks / kMostPieces);
+    for (uint32_t left = take.chunks; left > 0;) {
+      const uint32_t now = std::min(piece, left);
+      const uint32_t keep = kept(device, victim) - now;
+      left -= now;
+      victim.revokes.push_back(RevokeInFlight{keep, now_ns_});
+      trace(Trace::Kind::evict_begin, victim, now, "");
+      send(*victim.session, protocol::Revoke{victim.id, keep});
+    }
   }
   return std::min(coming, shortfall);
 }

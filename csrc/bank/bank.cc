@@ -18,7 +18,7 @@ namespace {
 
 using namespace rtswap::literals;
 
-constexpr uint64_t kChunksOfDefault = 2048;
+constexpr uint64_t kChunksOfDefault = 128;
 constexpr uint64_t kSmallestDefault_bytes = 2_MiB;
 constexpr uint64_t kLargestDefault_bytes = 32_MiB;
 
@@ -72,9 +72,7 @@ Error with_context(Error error, uint64_t done, uint64_t total, uint64_t chunk_by
 
 uint64_t default_chunk_bytes(uint64_t budget_bytes) noexcept {
   const uint64_t even_bytes = budget_bytes / kChunksOfDefault;
-  // Compared before rounding: bit_ceil of a huge value would not fit.
-  if (even_bytes >= kLargestDefault_bytes) return kLargestDefault_bytes;
-  return std::max(std::bit_ceil(even_bytes), kSmallestDefault_bytes);
+  return std::clamp(std::bit_floor(even_bytes), kSmallestDefault_bytes, kLargestDefault_bytes);
 }
 
 Bank::Bank(driver::Driver& driver, std::string id, uint64_t chunk_bytes)

@@ -36,6 +36,7 @@ class Profile:
     alone_ns: int
     alone_median_ns: int  # much less than the worst: something else used the machine
     beside_copies_ns: int
+    beside_copies_median_ns: int
     margin: float  # the declared cost is the larger of these two times this
     # --- memory beside the model's ---
     scratch_bytes: int  # activations at their peak; 0: not measured (the simulated device)

@@ -93,6 +93,7 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
         alone_ns=max(cost.worst_ns, *alone_ns),
         alone_median_ns=round(median(alone_ns)),
         beside_copies_ns=max(beside_copies_ns),
+        beside_copies_median_ns=round(median(beside_copies_ns)),
         margin=MARGIN,
         scratch_bytes=passes.scratch_bytes,
         static_bytes=_static_bytes(task.device),

@@ -152,20 +152,21 @@ TEST_CASE("the prefixes that a short deadline needs are there") {
   CHECK(worst_ns > 20 * kMs);
 }
 
-// Each job finds its memory with the other, and all of that has to be copied out first.
+// Each job finds its memory with the other, and all of that has to be copied out first: so few chunks
+// go in one piece.
 TEST_CASE("the write-back of victims is part of the bound") {
   Random random(1);
   SimConfig config = slow_config(random, 1);
-  config.chunk_count = 10;
-  std::vector<SimTask> tasks{role("one", 10, 1'000, 1, 0), role("other", 10, 1'000, 1, kMs)};
-  for (SimTask& task : tasks) task.mutable_chunks = 10;
+  config.chunk_count = 8;
+  std::vector<SimTask> tasks{role("one", 8, 1'000, 1, 0), role("other", 8, 1'000, 1, kMs)};
+  for (SimTask& task : tasks) task.mutable_chunks = 8;
   const SimReport report = run(config, tasks);
   REQUIRE(report.violations.empty());
   REQUIRE(all_admitted(report));
   for (const SimTaskReport& task : report.tasks) CHECK(task.above_bound == 0);
-  const int64_t write_back_ns = 10 * 4'194'304;
+  const int64_t write_back_ns = 8 * 4'194'304;  // in the block of each
   CHECK(report.tasks[1].response_max_ns >
-        report.tasks[1].verdict.response_bound_ns - write_back_ns);
+        report.tasks[1].verdict.response_bound_ns - 2 * write_back_ns);
 }
 
 TEST_CASE("releases stamped in the past cost others nothing") {

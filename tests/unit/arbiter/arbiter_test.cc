@@ -266,6 +266,34 @@ TEST_CASE("a hung job loses the device, not its memory; its late answer is accep
   CHECK_FALSE(h.closed(1));
 }
 
+TEST_CASE("memory goes to its next owner in pieces, while the rest is on its way out") {
+  Harness h(one_device(40));
+  for (const SessionId session : {1, 2}) h.open(session, 40, Timing{0, 0, 10 * kMs});
+  h.land_everything({1});
+  REQUIRE(h.free_chunks() == 0);
+  h.effects.clear();
+  h.release(2, 1, protocol::kNoDeadline_ns);
+  const auto revokes = h.all<protocol::Revoke>(1);
+  REQUIRE(revokes.size() == 5);
+  CHECK(revokes.front().keep_chunks == 32);
+  CHECK(revokes.back().keep_chunks == 0);
+  h.effects.clear();
+  h.from(1, protocol::Evicted{1, 32, 0});
+  REQUIRE(h.all<protocol::Grant>(2).size() == 1);
+  CHECK(h.all<protocol::Grant>(2).front().chunks.size() == 8);
+  // A client that goes on answering is not overdue, however much it was asked for at once.
+  for (uint32_t keep = 24; keep > 0; keep -= 8) {
+    h.land(2);
+    h.pass(Config{}.hang_timeout_ns * 2 / 3);
+    h.from(1, protocol::Evicted{1, keep, 0});
+  }
+  CHECK(h.all<protocol::Grant>(2).size() == 4);
+  for (const Effect& effect : h.effects) {
+    const auto* trace = std::get_if<Trace>(&effect);
+    if (trace != nullptr) CHECK(trace->detail.find("has not answered") == std::string::npos);
+  }
+}
+
 TEST_CASE("an unanswered revoke is taken elsewhere") {
   Config config = one_device(9);
   config.hang_timeout_ns = 100 * kMs;

@@ -61,10 +61,10 @@ void with_mapping(driver::Driver& device, driver::ChunkHandle chunk, Use use) {
 
 TEST_CASE("the default chunk keeps the table small and a restore early") {
   CHECK(bank::default_chunk_bytes(0) == 2_MiB);
-  CHECK(bank::default_chunk_bytes(4_GiB) == 2_MiB);
-  CHECK(bank::default_chunk_bytes(4_GiB + 2048) == 4_MiB);
-  CHECK(bank::default_chunk_bytes(24_GiB) == 16_MiB);
-  CHECK(bank::default_chunk_bytes(64_GiB) == 32_MiB);
+  CHECK(bank::default_chunk_bytes(512_MiB - 1) == 2_MiB);
+  CHECK(bank::default_chunk_bytes(512_MiB) == 4_MiB);
+  CHECK(bank::default_chunk_bytes(3_GiB) == 16_MiB);
+  CHECK(bank::default_chunk_bytes(4_GiB) == 32_MiB);
   CHECK(bank::default_chunk_bytes(UINT64_MAX) == 32_MiB);
 }
 
