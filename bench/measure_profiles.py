@@ -137,6 +137,10 @@ def entry(case: Case, found: Profile) -> dict[str, Any]:
         "execution_ms": alone_ns / 1e6,
         "worst_ms": found.alone_ns / 1e6,
         "beside_copies_ms": found.beside_copies_median_ns / 1e6,
+        "chunk_bytes": found.chunk_bytes,
+        "link_bytes_per_s": found.restore_bytes_per_s,
+        "map_us": found.map_ns / 1e3,
+        "unmap_us": found.unmap_ns / 1e3,
         "stretches": stretches,
     }
 
@@ -176,8 +180,6 @@ def write_table(
             "The slowdown is the largest ratio of the medians beside copies and alone.",
         ],
         "link_bytes_per_s": min(profile.restore_bytes_per_s for profile in links),
-        "map_ns": max(profile.map_ns for profile in links),
-        "unmap_ns": max(profile.unmap_ns for profile in links),
         "slowdown_beside_copy": round(max(1.0, *slowdowns), 3),
         "measured": describe_machine(),
         "models": entries,

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "csrc/base/clock.h"
 #include "csrc/client/device_meter.h"
 #include "csrc/client/link_probe.h"
 #include "tests/catch.h"
@@ -24,7 +25,34 @@ class Silent final : public engine::EngineListener {
   void on_evict_failed(engine::ArenaId, uint32_t, const Error&) override {}
 };
 
+// Copies at once, but the thread that waits for the third is woken up half a second late.
+class LateWakeUp final : public driver::SimulatedLink {
+ public:
+  driver::TicketPtr submit(driver::CopyRequest request) override {
+    return link_.submit(std::move(request));
+  }
+  bool is_done(const driver::CopyTicket& ticket) override { return link_.is_done(ticket); }
+  void wait(const driver::CopyTicket& ticket) override {
+    link_.wait(ticket);
+    if (++waits_ == 3) sleep_until_ns(monotonic_now_ns() + 500_ms);
+  }
+  uint64_t bytes_per_s() const noexcept override { return link_.bytes_per_s(); }
+
+ private:
+  driver::VirtualLink link_{0};
+  int waits_ = 0;
+};
+
 }  // namespace
+
+TEST_CASE("a thread that is woken up late once is no slow link") {
+  auto device = driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},
+                                              std::make_shared<LateWakeUp>())
+                    .value();
+  const auto speed = probe_link(*device, 2_MiB);
+  REQUIRE(speed);
+  CHECK(speed->restore_bytes_per_s > 2 * 2_MiB);  // 500 ms are less than that
+}
 
 TEST_CASE("the probe measures the link and leaves nothing behind") {
   auto device = driver::make_simulated_driver({.name = "probe", .total_bytes = 4_MiB},
