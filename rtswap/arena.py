@@ -64,6 +64,9 @@ class Arena:
             quietly(lambda: self._session.discard_growth(self.id), f"the growth of {self._label}")
             raise
 
+    def resident_chunks(self) -> int:
+        return self._session.arena_stats(self.id)["resident_chunks"]
+
     def stats(self) -> dict[str, int]:
         """Bytes, with the names of :class:`rtswap.TaskStats`."""
         found = self._session.arena_stats(self.id)

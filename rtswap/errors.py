@@ -163,7 +163,12 @@ class DriverError(Error, RuntimeError):
 
 
 class DeviceLost(DriverError):
-    """The CUDA context of this process is gone."""
+    """The CUDA context of this process is gone, and the process has to be restarted.
+
+    The message names the tasks and tensors that were not on the device. If the cause was an access
+    to memory of rtswap, it was to one of them, outside its jobs: ``rtswap.enable(guard=True)``
+    helps to find it.
+    """
 
     code = "device_lost"
 
@@ -209,4 +214,8 @@ _BY_CODE: dict[str, type[Error]] = {
 
 def from_code(code: str, message: str) -> Error:
     """The exception for an error of the core (its name in csrc/base/result.h)."""
+    if code == DeviceLost.code:
+        from rtswap import runtime  # which imports this module
+
+        message = runtime.describe_loss(message)
     return _BY_CODE.get(code, Internal)(message)

@@ -95,6 +95,15 @@ class Memory:
     def _sets(self) -> list[_core.TensorSet]:
         return [tensors for contents in self._contents for tensors in contents.sets]
 
+    def away(self) -> list[str]:
+        """Names of tensors that are not wholly on the device now."""
+        return [
+            name
+            for contents in self._contents
+            for tensors, arena in zip(contents.sets, self.arenas, strict=False)  # later: one arena
+            for name in tensors.beyond(arena.resident_chunks())
+        ]
+
     def stats(self) -> dict[str, int]:
         """Of all devices together, with the names of :class:`rtswap.TaskStats`."""
         total: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rtswap import _core
+from rtswap import _core, lost
 from rtswap.choices import (
     CONTEXT_BYTES,
     connect,
@@ -255,6 +255,12 @@ def stats(timeout: float | None = 5.0) -> Snapshot:
     return Snapshot.of(require().session.snapshot(limit_ns(timeout)))
 
 
+def describe_loss(message: str) -> str:
+    """The message of a lost context, with the tensors that were not on the device."""
+    state = _runtime
+    return message if state is None else lost.described(message, state.memories())
+
+
 def _say(chosen: Info, given: dict[str, Any]) -> None:
     line = (
         f"rtswap: {chosen.arbiter}, {chosen.device_name} ({chosen.device_uuid}), "
@@ -285,7 +291,10 @@ def _at_exit() -> None:
     try:
         synchronize(used)
     except RuntimeError as error:
-        log.warning("a device failed while the process was exiting: %s", error)
+        log.warning(
+            "a device failed while the process was exiting: %s",
+            lost.described(str(error).rstrip().rstrip("."), state.memories()),
+        )
     quietly(state.session.close, "closing the session at exit")
 
 

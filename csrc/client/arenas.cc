@@ -159,8 +159,9 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
     }
     device = devices_[arena->device];
   }
-  RTSWAP_ASSIGN(const engine::Segment segment,
-                device->engine().add_segment(id, kind, bytes, progress));
+  auto added = device->engine().add_segment(id, kind, bytes, progress);
+  if (!added) return fail(device->explain(std::move(added).error()));
+  const engine::Segment& segment = *added;
   const std::lock_guard lock(mutex_);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr) return no_such_arena(id);
@@ -262,15 +263,22 @@ Status Core::save_arena(engine::ArenaId id) {
   device->engine().evict(id, 0);
   RTSWAP_ASSIGN(const std::vector<uint32_t> left, device->engine().resident_chunks(id));
   if (left.empty()) return {};
-  return fail(ErrorCode::driver_failure,
-              "what the device has of arena " + std::to_string(id) +
+  const std::lock_guard lock(mutex_);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr) return no_such_arena(id);
+  Error error = arena->evict_failure.value_or(Error{ErrorCode::driver_failure, "unknown"});
+  error.message = "what the device has of " + arena->label +
                   " could not be copied to host memory; the host has the bytes of the last time it "
-                  "was swapped out");
+                  "was swapped out. The reason: " +
+                  error.message;
+  return fail(std::move(error));
 }
 
 Status Core::close_arena(engine::ArenaId id) {
   RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
-  RTSWAP_TRY(device->engine().close_arena(id));
+  if (Status closed = device->engine().close_arena(id); !closed) {
+    return fail(device->explain(std::move(closed).error()));
+  }
   const std::lock_guard lock(mutex_);
   const auto found = arenas_.find(id);
   if (found == arenas_.end()) return {};

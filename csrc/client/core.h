@@ -151,6 +151,12 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void end_for_good(const Error& error);
   void fail_waiting_jobs(const Error& error);
   void fail_job(JobRecord& job, const Error& error);
+  // The same, and the arbiter is told. REQUIRES: waiting or ready.
+  void withdraw(const JobPtr& job, const Error& error);
+  // Why the context of a device of these arenas is lost; empty: it is not known to be.
+  std::optional<Error> loss_of(const std::vector<engine::ArenaId>& arenas) const;
+  // What jobs on devices with a lost context wait for does not come any more.
+  void fail_jobs_of_lost_devices();
   // What the job starts with is there, on all of its devices.
   bool can_start(const JobRecord& job) const;
   // All of its memory is.

@@ -84,20 +84,38 @@ Status Device::record(driver::StreamHandle stream, std::vector<driver::EventHand
   return driver_->record_event(*event, stream);
 }
 
-Error Device::explain(Error error) const {
+Error Device::explain(Error error) {
   if (error.code != ErrorCode::device_lost) return error;
+  error.message += suspects();
+  const std::lock_guard lock(mutex_);
+  if (!loss_) loss_ = std::move(error);
+  return *loss_;
+}
+
+std::optional<Error> Device::loss() const {
+  const std::lock_guard lock(mutex_);
+  return loss_;
+}
+
+std::string Device::suspects() const {
   std::string names;
   for (const std::string& label : engine_.evicted_labels()) {
     names += (names.empty() ? "" : ", ") + label;
   }
-  error.message +=
-      names.empty()
-          ? ". All memory of this process's tasks was on the device, so none of it was missed"
-          : ". Not, or not wholly, on the device now: " + names +
-                ". If work outside their jobs used their memory, that was the cause: the replay of "
-                "a CUDA graph or a kernel with an exported pointer, which no closed tensor stops. "
-                "Such work belongs inside `with task.job():`";
-  return error;
+  if (names.empty()) {
+    return ". All memory of this process's tasks was on the device, so none of it was missed";
+  }
+  const char* const how_to_find_it =
+      guard_ == nullptr
+          ? "To find it, run with rtswap.enable(guard=True): reads give NaN then, and "
+            "the process lives"
+          : "As guard=True lets reads go on, it was a write, or work that was running "
+            "while the memory came or left";
+  return ". Not, or not wholly, on the device now: " + names +
+         ". If work outside their jobs used their memory, that was the cause: the replay of a CUDA "
+         "graph or a kernel with an exported pointer, which no closed tensor stops. Such work "
+         "belongs inside `with task.job():`. " +
+         how_to_find_it;
 }
 
 }  // namespace rtswap::client

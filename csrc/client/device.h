@@ -3,7 +3,9 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "csrc/bank/bank.h"
@@ -40,19 +42,25 @@ class Device {
   Status complete(std::span<const driver::StreamHandle> streams);
 
   // To a lost context it adds whose memory was not on the device: some program of this process may
-  // have reached for it. Other errors stay as they are.
-  Error explain(Error error) const;
+  // have reached for it; and how to find out. That is remembered and told again, as nothing comes
+  // or leaves from then on. Other errors stay as they are.
+  Error explain(Error error);
+  // The explained error, once the context is known to be lost.
+  std::optional<Error> loss() const;
 
  private:
   // Adds an event behind what is queued on `stream`.
   Status record(driver::StreamHandle stream, std::vector<driver::EventHandle>& events);
+  // What may have been reached for, to be added to the message of a lost context.
+  std::string suspects() const;
 
   const std::shared_ptr<driver::Driver> driver_;
   const std::shared_ptr<const bank::Bank> bank_;
   const std::unique_ptr<const engine::Guard> guard_;
   engine::Engine engine_;
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::vector<driver::EventHandle> spare_events_;
+  std::optional<Error> loss_;
 };
 
 }  // namespace rtswap::client

@@ -202,6 +202,7 @@ void Core::on_restore_failed(engine::ArenaId id, uint32_t resident_chunks, const
   arena->grants.clear();
   arena->next_position = std::min(arena->next_position, resident_chunks);
   arena_changed(*arena);
+  if (explained.code == ErrorCode::device_lost) fail_jobs_of_lost_devices();
 }
 
 void Core::on_evicted(engine::ArenaId arena, uint32_t resident_chunks,
@@ -210,8 +211,13 @@ void Core::on_evicted(engine::ArenaId arena, uint32_t resident_chunks,
 }
 
 // The arbiter takes an answer with more than it asked to keep for what it is.
-void Core::on_evict_failed(engine::ArenaId arena, uint32_t resident_chunks, const Error&) {
-  answer_eviction(arena, resident_chunks, 0);
+void Core::on_evict_failed(engine::ArenaId id, uint32_t resident_chunks, const Error& error) {
+  answer_eviction(id, resident_chunks, 0);
+  const Turn turn(*this);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr) return;
+  arena->evict_failure = devices_[arena->device]->explain(error);
+  if (error.code == ErrorCode::device_lost) fail_jobs_of_lost_devices();
 }
 
 void Core::answer_eviction(engine::ArenaId id, uint32_t resident_chunks,

@@ -78,6 +78,7 @@ bool Core::can_start(const JobRecord& job) const {
 Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start) {
   const Turn turn(*this);
   RTSWAP_TRY(check_task(*task));
+  if (const auto loss = loss_of(task->arenas)) return fail(*loss);
   auto job = std::make_shared<JobRecord>();
   for (const engine::ArenaId id : task->arenas) {
     RTSWAP_ASSIGN(const engine::ArenaStats stats,
@@ -219,19 +220,48 @@ void Core::cancel(const JobPtr& job) {
       return;
     }
     if (job->state != State::started) {
-      const bool ready = job->state == State::ready;
-      fail_job(*job, {ErrorCode::interrupted, "the job was cancelled"});
-      if (ready) {
-        settle(job);
-      } else if (job->granted || phase_ != Phase::connected) {
-        report_done(job);
-      } else {
-        answer(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
-      }
+      withdraw(job, {ErrorCode::interrupted, "the job was cancelled"});
       return;
     }
   }
   (void)end(job, {});
+}
+
+void Core::withdraw(const JobPtr& job, const Error& error) {
+  const bool ready = job->state == State::ready;
+  fail_job(*job, error);
+  if (ready) {
+    settle(job);
+  } else if (job->granted || phase_ != Phase::connected) {
+    report_done(job);
+  } else {
+    answer(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
+  }
+}
+
+std::optional<Error> Core::loss_of(const std::vector<engine::ArenaId>& arenas) const {
+  for (const engine::ArenaId id : arenas) {
+    if (auto loss = devices_[arena_at(id).device]->loss()) return loss;
+  }
+  return std::nullopt;
+}
+
+void Core::fail_jobs_of_lost_devices() {
+  std::vector<JobPtr> jobs;  // some are taken out of the table on the way
+  for (const auto& [id, job] : jobs_) jobs.push_back(job);
+  for (const JobPtr& job : jobs) {
+    if (job->state == State::over) continue;  // its arenas may be closed by now
+    const auto loss = loss_of(job->arenas);
+    if (!loss) continue;
+    if (!job->given_up) job->given_up = *loss;
+    if (runs(*job)) {
+      job->changed.notify_all();
+    } else if (job->state == State::settling) {
+      report_done(job);
+    } else {
+      withdraw(job, *loss);
+    }
+  }
 }
 
 Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams) {
@@ -254,6 +284,7 @@ Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHa
   }
   const Turn turn(*this);
   finish(job, monotonic_now_ns());
+  if (!first_failure) fail_jobs_of_lost_devices();
   return first_failure;
 }
 

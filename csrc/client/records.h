@@ -57,7 +57,8 @@ struct ArenaRecord {
   std::deque<GrantInEngine> grants;
   uint32_t revokes_given = 0;
   uint32_t revokes_answered = 0;
-  bool closing = false;  // commands for it are void
+  std::optional<Error> evict_failure;  // of the last eviction, explained
+  bool closing = false;                // commands for it are void
 
   // Its first `chunks` are there and stay; more than it has, or 0: all of them.
   bool resident(uint32_t chunks) const {
@@ -102,7 +103,7 @@ struct JobRecord {
   bool granted = false;  // Run has come
   Start start = Start::whole;
   uint32_t first_chunks = 0;      // of Run, when granted
-  std::optional<Error> given_up;  // by the arbiter, while its owner uses the memory
+  std::optional<Error> given_up;  // while its owner may use the memory: no more comes
   int64_t execution_ns = 0;       // to report, once it is settling
   JobInfo info;
   int64_t requested_ns = 0;

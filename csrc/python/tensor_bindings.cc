@@ -83,6 +83,7 @@ void bind_tensors(py::module_& module) {
       .def("close", &TensorSet::close, py::arg("message"))
       .def("close_beyond", &TensorSet::close_beyond, py::arg("landed_chunks"), py::arg("message"))
       .def("open_up_to", &TensorSet::open_up_to, py::arg("landed_chunks"))
+      .def("beyond", &TensorSet::beyond, py::arg("landed_chunks"))
       .def("note_versions", &TensorSet::note_versions)
       .def("changed", &TensorSet::changed)
       .def("save_changed", &TensorSet::save_changed, py::arg("uncounted"))

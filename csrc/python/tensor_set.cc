@@ -309,6 +309,15 @@ void TensorSet::open_up_to(uint32_t landed_chunks) {
   }
 }
 
+std::vector<std::string> TensorSet::beyond(uint32_t landed_chunks) const {
+  std::vector<std::string> names;
+  for (const Extent& extent : extents_) {
+    if (extent.chunks <= landed_chunks) continue;
+    for (const size_t member : extent.members) names.push_back(tensors_[member].name);
+  }
+  return names;
+}
+
 void TensorSet::add_needs(std::vector<MemoryNeed>& needs) const {
   for (const Extent& extent : extents_) {
     const auto begin = reinterpret_cast<uintptr_t>(extent.address);

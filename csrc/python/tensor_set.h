@@ -83,6 +83,8 @@ class TensorSet {
   // an earlier call has opened.
   void close_beyond(uint32_t landed_chunks, const std::string& message);
   void open_up_to(uint32_t landed_chunks);
+  // Names of tensors that do not lie wholly in the arena's first chunks. REQUIRES: commit.
+  std::vector<std::string> beyond(uint32_t landed_chunks) const;
   // Appends what each storage needs. REQUIRES: commit.
   void add_needs(std::vector<MemoryNeed>& needs) const;
 

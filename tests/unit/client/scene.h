@@ -14,8 +14,8 @@ namespace rtswap::client::test {
 
 // A session with one arena of three chunks (two of weights, one of state) and one task.
 struct Scene {
-  Scene() {
-    session = connect_through(std::make_unique<ScriptedSource>(script), {}).value();
+  explicit Scene(const ConnectOptions& connect = {}) {
+    session = connect_through(std::make_unique<ScriptedSource>(script), connect).value();
     CHECK(script->take<protocol::Hello>().resumed_session == 0);
     arena = session->open_arena(0, "model").value();
     CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);

@@ -29,11 +29,12 @@ using namespace rtswap::literals;
 inline constexpr uint64_t kChunk = 2_MiB;
 inline constexpr int64_t kPatience_ns = 30'000'000'000;  // only a failing test waits so long
 
+// Beside its bank it has room for one chunk.
 struct ScriptedDevice {
   ScriptedDevice(const std::string& name, uint32_t chunks)
       : driver(std::make_shared<driver::FaultInjectingDriver>(
             driver::make_simulated_driver(
-                {.name = name, .total_bytes = chunks * kChunk, .poison_on_map = true},
+                {.name = name, .total_bytes = (chunks + 1) * kChunk, .poison_on_map = true},
                 std::make_shared<driver::VirtualLink>(0))
                 .value())),
         bank(bank::Bank::create(*driver, kChunk, chunks, {}).value()) {}
