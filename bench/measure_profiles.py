@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -176,11 +177,12 @@ def write_table(
         "notes": [
             "Executions are medians of 20 passes alone, with all memory there, one at a time.",
             "Stretches are measured: what part of the execution needs how much of the memory.",
-            "The link is the slowest of the copies that were measured before each model.",
-            "The slowdown is the largest ratio of the medians beside copies and alone.",
+            "The link: before each model the slowest of some copies, and of these the median.",
+            "The slowdown: of each model the ratio of the medians beside copies and alone, and of "
+            "these the median. A model that waits for the host has a large one.",
         ],
-        "link_bytes_per_s": min(profile.restore_bytes_per_s for profile in links),
-        "slowdown_beside_copy": round(max(1.0, *slowdowns), 3),
+        "link_bytes_per_s": round(median(profile.restore_bytes_per_s for profile in links)),
+        "slowdown_beside_copy": round(max(1.0, median(slowdowns)), 3),
         "measured": describe_machine(),
         "models": entries,
     }

@@ -17,7 +17,7 @@ import json
 import random
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +120,13 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
 
 
 def camera_beside(scale: Scale, draws: list[Draw], rng: random.Random) -> list[Draw]:
-    """The same with a small model added whose period is shorter than the largest one's restore, so
-    that it can be promised only if that one is staged."""
+    """The same, none of them with the largest batch, and a small model whose period is shorter than
+    the largest one's restore: often it can be promised only where others are staged."""
     largest_bytes = max(draw.layers for draw in draws) * scale.layer_bytes
-    period_ms = rng.uniform(0.6, 0.9) * largest_bytes / scale.link_bytes_per_ms
+    period_ms = rng.uniform(0.45, 0.75) * largest_bytes / scale.link_bytes_per_ms
     layers = max(1, round(0.05 * scale.budget_bytes / scale.layer_bytes))
-    return [Draw(layers, scale.batches[0], 0.0, 1.0, period_ms), *draws]
+    brief = [replace(draw, batch=min(draw.batch, scale.batches[-2])) for draw in draws]
+    return [Draw(layers, scale.batches[0], 0.0, 1.0, period_ms), *brief]
 
 
 def measure_layers(scale: Scale) -> dict[int, float]:
@@ -317,10 +318,14 @@ def main() -> None:
             f"response/bound {shares}",
             flush=True,
         )
+        write(arguments.output, drawn, reports)  # as it goes: a run may be cut short
+    print(json.dumps(summary_of(drawn, reports), indent=2))
 
+
+def summary_of(drawn: int, reports: list[SetReport]) -> dict[str, Any]:
     tasks = [task for report in reports for task in report.tasks]
     unbroken = [r for r in reports if not any(task.overruns for task in r.tasks)]
-    summary = {
+    return {
         "sets_drawn": drawn,
         "sets_admitted": len(reports),
         "sets_with_staged_tasks": sum(
@@ -335,14 +340,16 @@ def main() -> None:
         "above_bound_in_those": sum(task.above_bound for r in unbroken for task in r.tasks),
         "largest_share": max((task.largest_share for task in tasks), default=0.0),
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write(output: Path, drawn: int, reports: list[SetReport]) -> None:
     document = {
         "machine": describe_machine(),
-        "summary": summary,
+        "summary": summary_of(drawn, reports),
         "sets": [asdict(report) for report in reports],
     }
-    arguments.output.write_text(json.dumps(document, indent=2) + "\n")
-    print(json.dumps(summary, indent=2))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
