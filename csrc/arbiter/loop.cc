@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <mutex>
@@ -17,6 +18,8 @@ namespace {
 std::chrono::steady_clock::time_point instant(int64_t at_ns) {
   return std::chrono::steady_clock::time_point(std::chrono::nanoseconds(at_ns));
 }
+
+constexpr int64_t kAwake_ns = INT64_MIN;
 
 }  // namespace
 
@@ -51,12 +54,10 @@ class Loop::Impl {
   void run_queued() {
     std::unique_lock lock(mutex_);
     if (stopping_ || stopped_ || applying_) return;  // whoever is at it takes these as well
-    const int64_t timer_ns = timer_ns_;
     guarded(lock, [&] {
       while (!stopping_ && !queue_.empty()) apply_next(lock);
     });
-    // The thread sleeps until the timer it knew of: too long only for an earlier one.
-    if (timer_ns_ < timer_ns || stopping_ || !snapshot_after_.empty()) wake_.notify_one();
+    if (timer_ns_ < asleep_until_ns_ || stopping_ || !snapshot_after_.empty()) wake_.notify_one();
   }
 
   Snapshot snapshot() {
@@ -121,15 +122,17 @@ class Loop::Impl {
       apply(lock, TimerFired{});
       return;
     }
-    const int64_t timer_ns = timer_ns_;
+    asleep_until_ns_ = timer_ns_;
     const auto something_to_do = [&] {
-      return stopping_ || !queue_.empty() || !snapshot_after_.empty() || timer_ns_ < timer_ns;
+      return stopping_ || !queue_.empty() || !snapshot_after_.empty() ||
+             timer_ns_ < asleep_until_ns_;
     };
-    if (timer_ns == protocol::kNoDeadline_ns) {
+    if (asleep_until_ns_ == protocol::kNoDeadline_ns) {
       wake_.wait(lock, something_to_do);
     } else {
-      wake_.wait_until(lock, instant(timer_ns), something_to_do);
+      wake_.wait_until(lock, instant(asleep_until_ns_), something_to_do);
     }
+    asleep_until_ns_ = kAwake_ns;
   }
 
   void apply_next(std::unique_lock<std::mutex>& lock) {
@@ -176,6 +179,9 @@ class Loop::Impl {
   std::condition_variable idle_;  // applying_ ended
   bool applying_ = false;
   int64_t timer_ns_ = protocol::kNoDeadline_ns;
+  // Only an earlier timer wakes the thread; it looks again by itself when this has come. Each job
+  // sets a timer and takes it back, so the one it sleeps for is mostly an old one.
+  int64_t asleep_until_ns_ = kAwake_ns;
   std::condition_variable snapshot_taken_;
   std::deque<Event> queue_;
   uint64_t posted_ = 0;  // events
