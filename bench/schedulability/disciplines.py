@@ -3,7 +3,7 @@
 All but the last run one job at a time, earliest deadline first, without preemption, so they are
 judged by the same test: non-preemptive EDF on *blocks*, the time for which one job keeps the
 device. They differ in the block. Every job pays one round trip to the arbiter, one with a swap pays
-a second; chunks cost the same to map and unmap everywhere.
+a second; chunks cost the same to map and unmap everywhere, beside the copies of others.
 
 unlimited
     All memory is there: execution. What no discipline can exceed.
@@ -129,8 +129,9 @@ DISCIPLINES = {
 
 
 def restore_ns(table: Table, chunks: int) -> int:
-    """Copy in, map, and unmap the victim's chunks."""
-    return copy_out_ns(table, chunks) + chunks * _core.cuda_chunk_cost_ns
+    """Copy in; of mapping chunks and unmapping victims only the first is in series with it."""
+    cost_ns = _core.cuda_chunk_cost_ns
+    return cost_ns + max(copy_out_ns(table, chunks), chunks * cost_ns)
 
 
 def copy_out_ns(table: Table, chunks: int) -> int:

@@ -64,7 +64,7 @@ policy::LinkModel Arbiter::State::link_of(const Device& device) const {
 // charged with.
 uint32_t Arbiter::State::most_in_flight(const Device& device) const {
   const policy::LinkModel link = link_of(device);
-  return (device.stage == nullptr ? link : policy::staging_link(link)).prefetch_chunks;
+  return device.stage == nullptr ? link.prefetch_chunks : policy::staging_link(link).lead_chunks;
 }
 
 // No admitted job waits or holds the device or the stage, and what is left in flight of a lead is

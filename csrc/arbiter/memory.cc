@@ -12,12 +12,6 @@ namespace {
 constexpr int64_t kSomeday_ns = INT64_MAX - 1;
 constexpr int64_t kNotWanted_ns = INT64_MAX;
 
-// Memory is asked back in pieces, and each goes to its next owner while the rest is still on its
-// way out. Small enough that the first arrives soon, few enough that messages cost nothing beside
-// the copies.
-constexpr uint32_t kSmallestPiece_chunks = 8;
-constexpr uint32_t kMostPieces = 16;
-
 bool answers(const Arena& arena) {
   return arena.session->phase == Session::Phase::active && !arena.silent;
 }
@@ -142,16 +136,13 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
   uint32_t coming = 0;
   for (const policy::Take& take : policy::choose_victims(std::move(candidates), shortfall, order)) {
     Arena& victim = *arenas[take.arena];
-    coming += take.chunks;
-    const uint32_t piece = std::max(kSmallestPiece_chunks, take.chunks / kMostPieces);
-    for (uint32_t left = take.chunks; left > 0;) {
-      const uint32_t now = std::min(piece, left);
-      const uint32_t keep = kept(device, victim) - now;
-      left -= now;
+    for (const uint32_t chunks : policy::batches_of(link_of(device), take.chunks)) {
+      const uint32_t keep = kept(device, victim) - chunks;
       victim.revokes.push_back(RevokeInFlight{keep, now_ns_});
-      trace(Trace::Kind::evict_begin, victim, now, "");
+      trace(Trace::Kind::evict_begin, victim, chunks, "");
       send(*victim.session, protocol::Revoke{victim.id, keep});
     }
+    coming += take.chunks;
   }
   return std::min(coming, shortfall);
 }
@@ -177,8 +168,9 @@ int64_t Arbiter::State::next_deadline(const Arena& arena) const {
   return earliest_ns;
 }
 
-// While the copy engine has nothing urgent: first for jobs that wait, then for prefixes that the
-// plan wants, then for tasks by their next release, into free memory only. Never more at a time
+// While the copy engine has nothing urgent: first for jobs that wait under a promise, then for
+// prefixes that the plan wants, which may be taken from other jobs that wait, then for these, then
+// for tasks by their next release, into free memory only. Never more at a time
 // than is charged, so that a job that comes in between waits for no more than that. While the stage
 // is held, for its holder only.
 void Arbiter::State::prefetch(Device& device) {
@@ -191,12 +183,18 @@ void Arbiter::State::prefetch(Device& device) {
     restore_lead(device, budget);
     return;
   }
-  for (const Job* job : in_order(device)) {
+  const std::vector<Job*> jobs = in_order(device);
+  const auto other =
+      std::find_if(jobs.begin(), jobs.end(), [this](Job* job) { return !promised(*job); });
+  const auto restore_ahead = [&](const Job* job) {
     const int64_t deadline_ns = promised(*job) ? job->order_ns : kSomeday_ns;
     Arena& arena = *job->task->arena;
-    if (prefetch_into(device, arena, arena.chunks, budget, deadline_ns, true)) return;
+    return prefetch_into(device, arena, arena.chunks, budget, deadline_ns, true);
+  };
+  if (std::any_of(jobs.begin(), other, restore_ahead) || prefetch_plan(device, budget) ||
+      std::any_of(other, jobs.end(), restore_ahead)) {
+    return;
   }
-  if (prefetch_plan(device, budget)) return;
   if (device.ledger.free_chunks() == 0) return;
   std::vector<std::pair<int64_t, Arena*>> next;
   for (const Task* task : device.tasks) {

@@ -64,9 +64,10 @@ void Arbiter::State::restore_lead(Device& device, uint32_t budget) {
   if (device.stage == device.holder) return;
   Arena& arena = *device.stage->task->arena;
   const uint32_t end = lead_end(device, arena);
-  const uint32_t held = device.ledger.held(arena.key);
-  if (held >= end || !can_restore(device, arena)) return;
-  restore(device, arena, std::min(end - held, budget), kNever_ns);
+  // What was asked back before comes to it, too.
+  const uint32_t coming = device.ledger.held(arena.key) + incoming(device);
+  if (coming >= end || !can_restore(device, arena)) return;
+  restore(device, arena, std::min(end - coming, budget), kNever_ns);
 }
 
 }  // namespace rtswap::arbiter

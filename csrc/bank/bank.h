@@ -20,8 +20,8 @@
 namespace rtswap::bank {
 
 // Default chunk size for a budget: budget / 128 rounded down to a power of two within 2 MiB ..
-// 32 MiB. Mapping and unmapping cost the same for a chunk of any size (60 us on an H200, the copy of
-// 3 MiB), while every segment of an arena leaves half a chunk unused in the mean.
+// 32 MiB. Mapping and unmapping cost the same for a chunk of any size (60 us on an H200, the copy
+// of 3 MiB), while every segment of an arena leaves half a chunk unused in the mean.
 uint64_t default_chunk_bytes(uint64_t budget_bytes) noexcept;
 
 class Bank {

@@ -11,6 +11,7 @@ Charge charge_of(const LinkModel& link, const TaskModel& task, uint32_t missing_
   charge.write_back = write_back;
   charge.block_ns = block_ns(link, task, missing_chunks, write_back);
   charge.delay_ns = stage_delay_ns(link, charge.block_ns, missing_chunks, write_back);
+  charge.stall_ns = stage_stall_ns(link, missing_chunks, write_back);
   if (lead_end == 0) return charge;
   const uint32_t there = task.arena_chunks - missing_chunks;
   charge.lead_chunks = lead_end - std::min(lead_end, there);
@@ -36,8 +37,8 @@ std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<Ar
     write_back.victims_chunks =
         static_cast<uint32_t>(std::min<uint64_t>(all_exposed - exposed(arena), missing));
     // A prefetch may also have displaced what the job itself needs.
-    write_back.stray_chunks =
-        static_cast<uint32_t>(std::min<uint64_t>(all_exposed, link.prefetch_chunks));
+    write_back.stray_chunks = static_cast<uint32_t>(
+        std::min<uint64_t>(all_exposed, std::max(link.prefetch_chunks, link.lead_chunks)));
     const auto it = staged.find(arena.key);
     const uint32_t lead_end = it == staged.end() ? 0 : it->second;
     for (const size_t i : arena.promised) {
@@ -59,10 +60,13 @@ YieldingSet demands_of(const AdmissionInput& input, const std::vector<Charge>& c
     if (charge.run_ns > 0) {
       set.staged.push_back({task.period_ns, task.deadline_ns, charge.lead_ns, charge.run_ns});
     } else {
-      set.direct.push_back({{task.period_ns, task.deadline_ns, charge.block_ns}, charge.delay_ns});
+      set.direct.push_back(
+          {{task.period_ns, task.deadline_ns, charge.block_ns}, charge.delay_ns, charge.stall_ns});
     }
   }
-  for (const Demand& demand : input.leaving) set.direct.push_back({demand, demand.block_ns});
+  for (const Demand& demand : input.leaving) {
+    set.direct.push_back({demand, demand.block_ns, demand.block_ns});
+  }
   return set;
 }
 

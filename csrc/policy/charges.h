@@ -17,6 +17,7 @@ struct Charge {
   WriteBack write_back;
   int64_t block_ns = 0;  // of a direct job
   int64_t delay_ns = 0;  // what that takes from the stage
+  int64_t stall_ns = 0;  // and of that, from a lead
   // Of a staged job; 0 if its arena is direct.
   uint32_t lead_chunks = 0;
   int64_t lead_ns = 0;

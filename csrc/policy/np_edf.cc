@@ -72,13 +72,30 @@ class Test {
       RTSWAP_CHECK(task.block_ns > 0 && task.deadline_ns > 0 && task.deadline_ns <= task.period_ns,
                    "a demand outside its range");
       utilisation_ += static_cast<long double>(task.block_ns) / task.period_ns;
+      jobs_per_ns_ += 1.0L / task.period_ns;
       first_ns_ = std::min(first_ns_, task.deadline_ns);
     }
     for (const Interference& other : options_.interference) {
       RTSWAP_CHECK(other.block_ns > 0 && other.reach_ns >= 0 && other.period_ns > 0,
                    "an interference outside its range");
-      utilisation_ += static_cast<long double>(other.block_ns) / other.period_ns;
+      RTSWAP_CHECK(
+          other.stall_ns >= 0 && other.stall_ns <= other.block_ns && other.wait_ns.value_or(0) >= 0,
+          "an interference outside its range");
+      utilisation_ += std::min(rate_of(other, false), rate_of(other, true));
     }
+  }
+
+  // Of the device, that one of the others takes in the long run: counted by blocks, or by stalls
+  // and jobs that wait.
+  long double rate_of(const Interference& other, bool by_waits) const {
+    if (!by_waits || !other.wait_ns)
+      return static_cast<long double>(other.block_ns) / other.period_ns;
+    return static_cast<long double>(other.stall_ns) / other.period_ns +
+           *other.wait_ns * jobs_per_ns_;
+  }
+
+  bool by_waits_in_the_end(const Interference& other) const {
+    return rate_of(other, true) < rate_of(other, false);
   }
 
   std::optional<Failure> scan() {
@@ -111,14 +128,19 @@ class Test {
   // From here on the left side stays below the line K + U t, so the excess below K - (1 - U) t:
   // points where that is under an excess already seen need no visit.
   bool close_last_range(Range& range) {
-    long double line_ns =
-        static_cast<long double>(blocking(range.from_ns)) + options_.release_latency_ns;
+    const int64_t blocking_ns = blocking(range.from_ns);
+    long double line_ns = static_cast<long double>(blocking_ns) + options_.release_latency_ns;
+    long double jobs = blocking_ns > 0 ? 1 : 0;
     for (const Demand& task : tasks_) {
-      line_ns += static_cast<long double>(task.block_ns) * (task.period_ns - task.deadline_ns) /
-                 task.period_ns;
+      const long double more =
+          static_cast<long double>(task.period_ns - task.deadline_ns) / task.period_ns;
+      line_ns += more * task.block_ns;
+      jobs += more;
     }
     for (const Interference& other : options_.interference) {
-      line_ns += other.block_ns * (1 + static_cast<long double>(other.reach_ns) / other.period_ns);
+      const long double more = 1 + static_cast<long double>(other.reach_ns) / other.period_ns;
+      line_ns += by_waits_in_the_end(other) ? more * other.stall_ns + jobs * *other.wait_ns
+                                            : more * other.block_ns;
     }
     const int64_t seen_ns = std::max(excess(range.from_ns), uninteresting_ns_);
     range.excess_ns = seen_ns;
@@ -133,8 +155,11 @@ class Test {
     return close_by_hyperperiod(range);
   }
 
-  // Full utilisation: the pattern of F(t) - t repeats with the hyperperiod, if U really is <= 1.
+  // Full utilisation: the pattern of F(t) - t repeats with the hyperperiod, if U really is <= 1 and
+  // others are always counted the same way.
   bool close_by_hyperperiod(Range& range) {
+    repeats_ = true;
+    range.excess_ns = std::max(excess(range.from_ns), uninteresting_ns_);
     Wide hyper = 1;
     const auto extend = [&hyper](int64_t period_ns) {
       const auto common = std::gcd(static_cast<int64_t>(hyper), period_ns);
@@ -148,9 +173,13 @@ class Test {
       if (!extend(other.period_ns)) return false;
     }
     Wide work = 0;
-    for (const Demand& task : tasks_) work += hyper / task.period_ns * task.block_ns;
+    Wide jobs = 0;
+    for (const Demand& task : tasks_) {
+      work += hyper / task.period_ns * task.block_ns;
+      jobs += hyper / task.period_ns;
+    }
     for (const Interference& other : options_.interference) {
-      work += hyper / other.period_ns * other.block_ns;
+      work += work_of(other, hyper / other.period_ns, jobs);
     }
     if (work > hyper || hyper > kLongest_ns - range.from_ns) return false;
     range.to_ns = range.from_ns + static_cast<int64_t>(hyper) + 1;
@@ -203,20 +232,31 @@ class Test {
     return longest;
   }
 
-  Wide demand(int64_t t) const {
-    Wide sum = 0;
+  Wide left_side(int64_t t) const {
+    const int64_t blocking_ns = blocking(t);
+    Wide sum = static_cast<Wide>(blocking_ns) + options_.release_latency_ns;
+    Wide jobs = blocking_ns > 0 ? 1 : 0;
     for (const Demand& task : tasks_) {
       if (t < task.deadline_ns) continue;
-      sum += static_cast<Wide>(1 + (t - task.deadline_ns) / task.period_ns) * task.block_ns;
+      const Wide count = 1 + (t - task.deadline_ns) / task.period_ns;
+      sum += count * task.block_ns;
+      jobs += count;
     }
     for (const Interference& other : options_.interference) {
       const Wide reach_ns = static_cast<Wide>(t) + other.reach_ns;
-      sum += (reach_ns + other.period_ns - 1) / other.period_ns * other.block_ns;
+      sum += work_of(other, (reach_ns + other.period_ns - 1) / other.period_ns, jobs);
     }
     return sum;
   }
 
-  Wide left_side(int64_t t) const { return demand(t) + blocking(t) + options_.release_latency_ns; }
+  // That `count` of the others take from so many jobs of the set.
+  Wide work_of(const Interference& other, Wide count, Wide jobs) const {
+    const Wide by_blocks = count * other.block_ns;
+    if (!other.wait_ns) return by_blocks;
+    const Wide by_waits = count * other.stall_ns + jobs * *other.wait_ns;
+    if (repeats_) return by_waits_in_the_end(other) ? by_waits : by_blocks;
+    return std::min(by_blocks, by_waits);
+  }
 
   int64_t excess(int64_t t) const {
     const Wide value = left_side(t) - t;
@@ -289,6 +329,8 @@ class Test {
   Effort* const effort_;
   std::vector<Range> ranges_;  // ascending
   long double utilisation_ = 0;
+  long double jobs_per_ns_ = 0;
+  bool repeats_ = false;  // others are counted the one way that is less in the end
   int64_t first_ns_ = kLongest_ns;
   // Excess up to here need not be told apart: jumps go further.
   int64_t uninteresting_ns_ = kNone_ns;

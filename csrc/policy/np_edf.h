@@ -7,7 +7,7 @@
 //   n_i(t) = max(0, 1 + floor((t - D_i) / T_i))
 //   B(t)   = max{ P_k : D_k > t; outside block }
 //
-// and, where others go before the set, their blocks on the left side: ceil((t + reach) / T) P each.
+// and, where others go before the set, what they take on the left side (Interference).
 //
 // A release is seen up to `latency` after it counts, so windows are measured from latency before
 // the first release is seen. A job that blocks may then have D_k as short as t - latency; but then
@@ -37,12 +37,15 @@ struct Demand {
   int64_t block_ns = 0;     // P, > 0
 };
 
-// Work of others that goes before the set: at most ceil((t + reach) / period) blocks of it delay a
-// window of length t.
+// Work of others that goes before the set: at most N = ceil((t + reach) / period) blocks of it
+// delay a window of length t. Where `wait_ns` is known they take no more than N stalls either, and
+// that wait once for each job of the set in the window: the test takes the lesser, for each t.
 struct Interference {
-  int64_t period_ns = 0;  // > 0
-  int64_t reach_ns = 0;   // longest time from a release to the end of its block, >= 0
-  int64_t block_ns = 0;   // > 0
+  int64_t period_ns = 0;                // > 0
+  int64_t reach_ns = 0;                 // longest time from a release to the end of its block, >= 0
+  int64_t block_ns = 0;                 // > 0
+  int64_t stall_ns = 0;                 // 0 to block
+  std::optional<int64_t> wait_ns = {};  // >= 0
 };
 
 struct NpEdfOptions {

@@ -25,6 +25,13 @@ int64_t copy_ns(uint64_t bytes, uint64_t bytes_per_s) {
   return ns > static_cast<unsigned __int128>(kForever_ns) ? kForever_ns : static_cast<int64_t>(ns);
 }
 
+// Between one chunk and the next, in the long run.
+int64_t chunk_pace_ns(const LinkModel& link) {
+  return std::max(copy_ns(link.chunk_bytes, link.restore_bytes_per_s), link.chunk_cost_ns);
+}
+
+uint32_t first_batch(const LinkModel& link) { return std::max(1U, link.prefetch_chunks); }
+
 }  // namespace
 
 uint32_t quantum_chunks(uint64_t chunk_bytes) {
@@ -33,17 +40,36 @@ uint32_t quantum_chunks(uint64_t chunk_bytes) {
 }
 
 LinkModel staging_link(LinkModel link) {
-  const int64_t chunk_ns = load_ns(link, 1);
-  if (link.prefetch_chunks == 0 || chunk_ns <= 0 || chunk_ns == kForever_ns) return link;
-  const int64_t streaming = 1 + (2 * link.overhead_ns + chunk_ns - 1) / chunk_ns;
+  const int64_t pace_ns = chunk_pace_ns(link);
+  if (link.prefetch_chunks == 0 || pace_ns <= 0 || pace_ns == kForever_ns) return link;
+  const int64_t streaming = 1 + (2 * link.overhead_ns + pace_ns - 1) / pace_ns;
   const auto chunks = static_cast<uint32_t>(std::min<int64_t>(streaming, UINT32_MAX));
-  link.prefetch_chunks = std::max(link.prefetch_chunks, chunks);
+  link.lead_chunks = std::max(link.prefetch_chunks, chunks);
   return link;
 }
 
-int64_t load_ns(const LinkModel& link, uint32_t chunks) {
-  return add(copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s),
-             chunks * link.chunk_cost_ns);
+int64_t load_ns(const LinkModel& link, uint32_t chunks) { return load_ns(link, chunks, chunks); }
+
+int64_t load_ns(const LinkModel& link, uint32_t chunks, uint32_t asked_chunks) {
+  if (chunks == 0) return 0;
+  const int64_t first_ns = std::min(asked_chunks, first_batch(link)) * link.chunk_cost_ns;
+  const int64_t copies_ns = copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s);
+  return add(first_ns, std::max(copies_ns, chunks * link.chunk_cost_ns));
+}
+
+std::vector<uint32_t> batches_of(const LinkModel& link, uint32_t chunks) {
+  const uint32_t first = first_batch(link);
+  const int64_t cost_ns = std::max<int64_t>(1, link.chunk_cost_ns);
+  // While one chunk is copied, so many can change hands beside it.
+  const double beside =
+      static_cast<double>(chunk_pace_ns(link) - cost_ns) / static_cast<double>(cost_ns);
+  const double growth = std::clamp(beside, 0.0, 1.0);
+  std::vector<uint32_t> batches;
+  for (uint32_t asked = 0; asked < chunks; asked += batches.back()) {
+    const auto more = static_cast<uint32_t>(growth * asked);
+    batches.push_back(std::min(chunks - asked, first + more));
+  }
+  return batches;
 }
 
 int64_t write_back_ns(const LinkModel& link, uint32_t chunks) {
@@ -57,7 +83,9 @@ namespace {
 // From taking the GPU to giving it back, when what is missing arrives from `before_ns` on.
 int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                      int64_t before_ns) {
-  const auto arrival_ns = [&](uint32_t chunks) { return add(before_ns, load_ns(link, chunks)); };
+  const auto arrival_ns = [&](uint32_t chunks) {
+    return add(before_ns, load_ns(link, chunks, missing_chunks));
+  };
   const uint32_t resident_chunks = task.arena_chunks - missing_chunks;
   int64_t executed = task.layers.empty() ? add(arrival_ns(missing_chunks), task.wcet_ns) : 0;
   for (const Layer& layer : task.layers) {
@@ -69,8 +97,18 @@ int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t miss
   return add(link.overhead_ns, std::max(executed, arrival_ns(missing_chunks)));
 }
 
-int64_t stray_ns(const LinkModel& link, WriteBack write_back) {
-  return add(load_ns(link, link.prefetch_chunks), write_back_ns(link, write_back.stray_chunks));
+// From taking the GPU until something of its own can arrive: a round trip, or what is in flight.
+int64_t before_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back) {
+  const int64_t stray_ns = load_ns(link, std::max(link.prefetch_chunks, link.lead_chunks));
+  const int64_t write_backs_ns =
+      add(write_back_ns(link, write_back.stray_chunks),
+          write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
+  return add(std::max(link.overhead_ns, stray_ns), write_backs_ns);
+}
+
+// What a lead had asked for goes to the job.
+int64_t asked_in_vain_ns(const LinkModel& link, WriteBack write_back) {
+  return add(link.lead_chunks * link.chunk_cost_ns, write_back_ns(link, write_back.stray_chunks));
 }
 
 }  // namespace
@@ -78,38 +116,47 @@ int64_t stray_ns(const LinkModel& link, WriteBack write_back) {
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  WriteBack write_back) {
   if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
-  const int64_t before_ns =
-      add(add(link.overhead_ns, stray_ns(link, write_back)),
-          write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
-  return pipelined_ns(link, task, missing_chunks, before_ns);
+  return pipelined_ns(link, task, missing_chunks, before_ns(link, missing_chunks, write_back));
 }
 
 int64_t stage_delay_ns(const LinkModel& link, int64_t block_ns, uint32_t missing_chunks,
                        WriteBack write_back) {
   if (missing_chunks == 0) return block_ns;
-  const int64_t asked_in_vain_ns =
-      add(link.prefetch_chunks * link.chunk_cost_ns, write_back_ns(link, write_back.stray_chunks));
-  return add(add(block_ns, 2 * link.overhead_ns), asked_in_vain_ns);
+  return add(add(block_ns, 2 * link.overhead_ns), asked_in_vain_ns(link, write_back));
+}
+
+int64_t stage_stall_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back) {
+  if (missing_chunks == 0) return 0;
+  const int64_t landed_ns =
+      add(before_ns(link, missing_chunks, write_back), load_ns(link, missing_chunks));
+  return add(add(landed_ns, 3 * link.overhead_ns), asked_in_vain_ns(link, write_back));
 }
 
 int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_chunks,
                 WriteBack write_back) {
   if (missing_chunks == 0) return 0;
   if (link.restore_bytes_per_s == 0) return kForever_ns;
-  // The stray chunk is reported, and the run begins.
-  const int64_t empty_ns = add(stray_ns(link, write_back), link.overhead_ns);
-  if (lead_chunks == 0) return empty_ns;
+  // It is reported, too.
+  const int64_t stray_ns = add(link.overhead_ns, load_ns(link, link.prefetch_chunks));
+  const int64_t stray_write_back_ns = write_back_ns(link, write_back.stray_chunks);
+  if (lead_chunks == 0) return add(stray_ns, stray_write_back_ns);
   // At most a step is in flight: each chunk is asked for when the one a step before it has landed,
   // and comes two round trips later at the earliest (revoke, evicted, grant, restored).
   const int64_t asked_ns = 2 * link.overhead_ns;
-  const uint32_t step_chunks = link.prefetch_chunks;
-  const int64_t step_ns = std::max(load_ns(link, step_chunks), add(asked_ns, load_ns(link, 1)));
-  const uint32_t steps = (lead_chunks - 1) / step_chunks;
+  const uint32_t step_chunks = link.lead_chunks;
+  const int64_t pace_ns = chunk_pace_ns(link);
+  int64_t step_ns = 0;
   int64_t steps_ns = 0;
+  const uint32_t steps = (lead_chunks - 1) / step_chunks;
+  if (__builtin_mul_overflow(int64_t{step_chunks}, pace_ns, &step_ns)) return kForever_ns;
+  step_ns = std::max(step_ns, add(asked_ns, load_ns(link, 1, lead_chunks)));
   if (__builtin_mul_overflow(int64_t{steps}, step_ns, &steps_ns)) return kForever_ns;
-  const int64_t loads_ns = add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks));
+  const int64_t first_ns = std::max(asked_ns, stray_ns);
+  const int64_t loads_ns =
+      add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks, lead_chunks));
   const uint32_t victims = std::min(lead_chunks, write_back.victims_chunks);
-  return add(add(empty_ns, asked_ns), add(loads_ns, write_back_ns(link, victims)));
+  const int64_t write_backs_ns = add(stray_write_back_ns, write_back_ns(link, victims));
+  return add(add(first_ns, loads_ns), write_backs_ns);
 }
 
 int64_t run_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,

@@ -44,9 +44,10 @@ struct LinkModel {
   uint64_t restore_bytes_per_s = 0;  // 0: unknown, no restore can be promised
   uint64_t evict_bytes_per_s = 0;    // 0: taken as restore_bytes_per_s
   uint64_t chunk_bytes = 0;
-  int64_t chunk_cost_ns = 0;     // map, set up a copy and unmap, per chunk
+  int64_t chunk_cost_ns = 0;     // map, set up a copy and unmap, while others are copied
   int64_t overhead_ns = 0;       // one round trip between arbiter and client
-  uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU
+  uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU,
+  uint32_t lead_chunks = 0;      // and most of a lead; 0: no task is staged
 };
 
 // What an arbiter charges for one round trip between it and a client, with the wake-ups in it.
@@ -64,9 +65,16 @@ uint32_t quantum_chunks(uint64_t chunk_bytes);
 // each of its chunks is asked for two round trips (revoke, evicted, grant, restored) ahead.
 LinkModel staging_link(LinkModel link);
 
-// Time to restore `chunks`: copy plus the per-chunk cost, which covers unmapping their victims.
-// INT64_MAX when the bandwidth is unknown and chunks > 0.
+// Time to restore the first `chunks` of those that were asked for (by default: of as many): the
+// first batch changes hands, then chunks are copied while the next ones do. INT64_MAX when the
+// bandwidth is unknown and chunks > 0.
 int64_t load_ns(const LinkModel& link, uint32_t chunks);
+int64_t load_ns(const LinkModel& link, uint32_t chunks, uint32_t asked_chunks);
+
+// How many of `chunks` are asked back at a time, so that each batch has changed hands before those
+// ahead of it are copied: victims report an eviction when all of it is done. The first is what may
+// be prefetched at a time, at least a chunk.
+std::vector<uint32_t> batches_of(const LinkModel& link, uint32_t chunks);
 
 // Time to copy `chunks` of mutable memory out before their chunks can change hands.
 int64_t write_back_ns(const LinkModel& link, uint32_t chunks);
@@ -78,11 +86,11 @@ struct WriteBack {
 };
 
 // GPU time the test charges for one job whose arena may lack its last `missing_chunks`. Every job
-// pays one round trip (job done to next run); one with a restore also pays a second (revoke to
-// grant), a stray prefetch that is in flight and, before anything arrives, all write-backs. A layer
-// executes once the layer before has and its chunks are there; the job ends when all has executed
-// and all has landed. INT64_MAX when a restore is needed and the bandwidth is unknown. Never
-// decreases with `missing_chunks`.
+// pays one round trip (job done to next run); one with a restore also pays, before anything
+// arrives, all write-backs and a second one (revoke to grant) or the stray prefetch that is copied
+// meanwhile, whichever is longer. A layer executes once the layer before has and its chunks are
+// there; the job ends when all has executed and all has landed. INT64_MAX when a restore is needed
+// and the bandwidth is unknown. Never decreases with `missing_chunks`.
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  WriteBack write_back);
 
@@ -91,10 +99,15 @@ int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_
 int64_t stage_delay_ns(const LinkModel& link, int64_t block_ns, uint32_t missing_chunks,
                        WriteBack write_back);
 
+// Of that, what it keeps a lead from being restored: until its own last chunk has landed and the
+// lead goes on.
+int64_t stage_stall_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back);
+
 // Of a staged job, the time from getting the stage until its first `lead_chunks` beyond the prefix
-// are there and nothing else is in flight, if no direct job comes: stray prefetch, the lead in
-// steps of what may be in flight, and the round trips between. 0 if nothing is missing: it need not
-// wait for anything. REQUIRES: link.prefetch_chunks > 0.
+// are known to be there and nothing else to be in flight, if no direct job comes: two round trips
+// until its first chunk may come, or the stray prefetch that is copied meanwhile, and the lead in
+// steps of what may be in flight. 0 if nothing is missing: it need not wait for anything. REQUIRES:
+// link.lead_chunks >= link.prefetch_chunks > 0.
 int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_chunks,
                 WriteBack write_back);
 

@@ -5,6 +5,12 @@
 namespace rtswap::policy {
 namespace {
 
+using Wide = __int128;
+
+// Beyond, waiting is no way to count.
+constexpr int64_t kLongestWait_ns = 3'600'000'000'000;
+constexpr int kMostRounds = 100;
+
 std::vector<Demand> direct_demands(const YieldingSet& set) {
   std::vector<Demand> demands;
   for (const DirectDemand& task : set.direct) demands.push_back(task.demand);
@@ -29,14 +35,41 @@ NpEdfOptions beside_direct(const YieldingSet& set, const YieldingOptions& option
   return beside;
 }
 
+// Most that the jobs of each direct task keep a run waiting whose lead is there: they go on in one
+// go, which began while an earlier run or best effort held the device. Empty: it may have no end.
+std::vector<int64_t> longest_waits_ns(const YieldingSet& set, const YieldingOptions& options) {
+  int64_t before_ns = options.best_effort_block_ns;
+  for (const StagedDemand& task : set.staged) before_ns = std::max(before_ns, task.run_ns);
+  int64_t busy_ns = 0;
+  for (int round = 0; round < kMostRounds; ++round) {
+    std::vector<int64_t> waits_ns;
+    Wide all_ns = 0;
+    for (const DirectDemand& task : set.direct) {
+      const Wide seen_ns = static_cast<Wide>(before_ns) + busy_ns + options.release_latency_ns;
+      const Wide wait_ns = (seen_ns / task.demand.period_ns + 1) * task.demand.block_ns;
+      all_ns += wait_ns;
+      if (all_ns > kLongestWait_ns) return {};
+      waits_ns.push_back(static_cast<int64_t>(wait_ns));
+    }
+    if (all_ns == busy_ns) return waits_ns;
+    busy_ns = static_cast<int64_t>(all_ns);
+  }
+  return {};
+}
+
 // Best effort may delay a staged job of later deadline that is in the way: hence a sum.
 NpEdfOptions beside_staged(const YieldingSet& set, const YieldingOptions& options,
                            const std::vector<int64_t>& direct_response_ns) {
   NpEdfOptions beside{0, options.release_latency_ns + options.best_effort_delay_ns, {}};
+  const std::vector<int64_t> waits_ns = longest_waits_ns(set, options);
   for (size_t j = 0; j < set.direct.size(); ++j) {
     const DirectDemand& task = set.direct[j];
-    beside.interference.push_back(
-        Interference{task.demand.period_ns, direct_response_ns[j], task.delay_ns});
+    Interference other{task.demand.period_ns, direct_response_ns[j], task.delay_ns, 0, {}};
+    if (!waits_ns.empty()) {
+      other.stall_ns = task.stall_ns;
+      other.wait_ns = waits_ns[j];
+    }
+    beside.interference.push_back(other);
   }
   return beside;
 }

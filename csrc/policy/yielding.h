@@ -26,6 +26,7 @@ namespace rtswap::policy {
 struct DirectDemand {
   Demand demand;
   int64_t delay_ns = 0;  // most that one job keeps the stage from its work; >= its block
+  int64_t stall_ns = 0;  // of that, most that it keeps a lead from being restored
 };
 
 struct StagedDemand {

@@ -39,13 +39,13 @@ void SimArena::carry_out(const protocol::Revoke& revoke) {
 
 void SimArena::clear() {
   mapped_.clear();
+  copying_.clear();
   commands_.clear();
   busy_ = false;
 }
 
 void SimArena::work() {
   if (busy_ || commands_.empty()) return;
-  busy_ = true;
   std::visit([this](auto& command) { begin(command); }, commands_.front());
 }
 
@@ -55,33 +55,45 @@ void SimArena::finish_command() {
   work();
 }
 
+int64_t SimArena::unmap_ns() const { return world_.config.chunk_cost_ns / kUnmapShare; }
+
 void SimArena::begin(Restore& restore) {
-  if (restore_fails_ || restore.first_position + restore.done != mapped_.size()) {
-    restore_fails_ = false;
-    restore_failed();
+  const size_t there = mapped_.size() + copying_.size();
+  if (restore_fails_ || restore.first_position + restore.begun != there) {
+    if (copying_.empty()) restore_failed();  // else when these have landed
     return;
   }
-  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
-  const int64_t duration_ns = world_.chunk_copy_ns() + world_.config.chunk_cost_ns - unmap_ns;
+  busy_ = true;
+  const int64_t map_ns = world_.config.chunk_cost_ns - unmap_ns();
+  Lane& mappings = world_.links[part_.device].mappings;
+  host_.later(mappings.copy(world_.timeline.now_ns(), map_ns), [this] { chunk_mapped(); });
+}
+
+void SimArena::chunk_mapped() {
+  auto& restore = std::get<Restore>(commands_.front());
+  copying_.push_back(restore.chunks[restore.begun++]);
   Lane& lane = world_.links[part_.device].to_device;
-  host_.later(lane.copy(world_.timeline.now_ns(), duration_ns), [this] { chunk_landed(); });
+  host_.later(lane.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()),
+              [this] { chunk_landed(); });
+  busy_ = false;
+  if (restore.begun == restore.chunks.size()) commands_.pop_front();
+  work();
 }
 
 void SimArena::chunk_landed() {
-  auto& restore = std::get<Restore>(commands_.front());
-  mapped_.push_back(restore.chunks[restore.done++]);
+  mapped_.push_back(copying_.front());
+  copying_.pop_front();
   restored_bytes_ += world_.config.chunk_bytes;
   host_.send(protocol::Restored{id_, landed()});
-  if (restore.done == restore.chunks.size()) commands_.pop_front();
-  busy_ = false;
   work();
   host_.landed();
 }
 
 void SimArena::restore_failed() {
+  restore_fails_ = false;
   auto& restore = std::get<Restore>(commands_.front());
-  const std::vector<protocol::ChunkId> rest(restore.chunks.begin() + restore.done,
-                                            restore.chunks.end());
+  const std::vector<protocol::ChunkId> rest(
+      restore.chunks.begin() + static_cast<ptrdiff_t>(restore.begun), restore.chunks.end());
   world_.checker.gave_up(session_, id_, rest);
   host_.send(protocol::RestoreFailed{id_, landed(),
                                      Error{ErrorCode::driver_failure, "simulated failure"}});
@@ -89,16 +101,25 @@ void SimArena::restore_failed() {
 }
 
 void SimArena::begin(Evict& evict) {
-  const int64_t unmap_ns = world_.config.chunk_cost_ns / kUnmapShare;
-  int64_t done_ns = world_.timeline.now_ns();
-  if (mapped_.size() > evict.keep_chunks) {
-    if (mapped_.size() > part_.chunks - part_.mutable_chunks) {
-      done_ns = world_.links[part_.device].to_host.copy(done_ns, world_.chunk_copy_ns());
-      evict.written_back_bytes += world_.config.chunk_bytes;
-    }
-    done_ns += unmap_ns;
+  if (!copying_.empty()) return;
+  busy_ = true;
+  if (mapped_.size() <= evict.keep_chunks) {
+    evicted_step();
+    return;
   }
-  host_.later(done_ns, [this] { evicted_step(); });
+  if (mapped_.size() <= part_.chunks - part_.mutable_chunks) {
+    unmap_step();
+    return;
+  }
+  evict.written_back_bytes += world_.config.chunk_bytes;
+  Lane& lane = world_.links[part_.device].to_host;
+  host_.later(lane.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()),
+              [this] { unmap_step(); });
+}
+
+void SimArena::unmap_step() {
+  Lane& mappings = world_.links[part_.device].mappings;
+  host_.later(mappings.copy(world_.timeline.now_ns(), unmap_ns()), [this] { evicted_step(); });
 }
 
 void SimArena::evicted_step() {

@@ -1,5 +1,5 @@
 // The memory that a simulated client has on one device: carries out grants and revokes in their
-// order.
+// order. Chunks are mapped while those before are copied, as in csrc/engine.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class SimArena {
   uint32_t chunks() const { return part_.chunks; }
   uint32_t landed() const { return static_cast<uint32_t>(mapped_.size()); }
   bool whole() const { return landed() == part_.chunks; }
-  bool idle() const { return commands_.empty(); }
+  bool idle() const { return commands_.empty() && copying_.empty(); }
   protocol::HeldArena held() const;
   protocol::OpenArena opening() const;
   uint32_t device() const { return part_.device; }
@@ -49,20 +49,23 @@ class SimArena {
   struct Restore {
     uint32_t first_position = 0;
     std::vector<protocol::ChunkId> chunks;
-    size_t done = 0;
+    size_t begun = 0;
   };
   struct Evict {
     uint32_t keep_chunks = 0;
     uint64_t written_back_bytes = 0;
   };
 
-  void work();  // starts the next command
+  void work();  // goes on with the next command
   void begin(Restore& restore);
   void begin(Evict& evict);
+  void chunk_mapped();
   void chunk_landed();
+  void unmap_step();
   void evicted_step();
   void restore_failed();
   void finish_command();
+  int64_t unmap_ns() const;
 
   World& world_;
   const protocol::ArenaId id_;
@@ -70,8 +73,9 @@ class SimArena {
   const ArenaHost host_;
   protocol::SessionId session_ = 0;
   std::vector<protocol::ChunkId> mapped_;  // by position; all of them hold their bytes
+  std::deque<protocol::ChunkId> copying_;  // the next positions
   std::deque<std::variant<Restore, Evict>> commands_;
-  bool busy_ = false;
+  bool busy_ = false;  // with the first command
   bool restore_fails_ = false;
   uint64_t restored_bytes_ = 0;
   uint64_t evicted_bytes_ = 0;

@@ -52,10 +52,10 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-// One direction of the link: one copy at a time.
+// What does one thing at a time: a direction of the link, or the driver.
 class Lane {
  public:
-  // Reserves the next `duration_ns` after `from_ns`; returns when the copy ends.
+  // Reserves the next `duration_ns` after `from_ns`; returns when that ends.
   int64_t copy(int64_t from_ns, int64_t duration_ns) {
     free_at_ns_ = (from_ns > free_at_ns_ ? from_ns : free_at_ns_) + duration_ns;
     return free_at_ns_;
@@ -70,6 +70,7 @@ inline std::string device_uuid(uint32_t device) { return "SIM-" + std::to_string
 struct DeviceLink {
   Lane to_device;
   Lane to_host;
+  Lane mappings;  // maps and unmaps, of all processes
 };
 
 struct World {

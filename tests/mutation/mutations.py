@@ -23,8 +23,22 @@ MUTATIONS = (
     Mutation(
         "a stray prefetch is charged",
         "csrc/policy/task_model.cc",
-        "add(link.overhead_ns, stray_ns(link, write_back))",
-        "link.overhead_ns",
+        "add(std::max(link.overhead_ns, stray_ns), write_backs_ns)",
+        "add(link.overhead_ns, write_backs_ns)",
+    ),
+    Mutation(
+        "the first batch changes hands before anything is copied",
+        "csrc/policy/task_model.cc",
+        "return add(first_ns, std::max(copies_ns, chunks * link.chunk_cost_ns));",
+        "(void)first_ns;\n  return std::max(copies_ns, chunks * link.chunk_cost_ns);",
+        ("test_policy",),
+    ),
+    Mutation(
+        "chunks change hands no faster than they are mapped",
+        "csrc/policy/task_model.cc",
+        "return add(first_ns, std::max(copies_ns, chunks * link.chunk_cost_ns));",
+        "return add(first_ns, copies_ns);",
+        ("test_policy",),
     ),
     Mutation(
         "victims' write-back is charged",
@@ -35,7 +49,7 @@ MUTATIONS = (
     Mutation(
         "the restore is charged",
         "csrc/policy/task_model.cc",
-        "return add(before_ns, load_ns(link, chunks));",
+        "return add(before_ns, load_ns(link, chunks, missing_chunks));",
         "return chunks > 0 ? before_ns : 0;",
     ),
     Mutation(
@@ -91,6 +105,27 @@ MUTATIONS = (
         "csrc/policy/charges.cc",
         "stage_delay_ns(link, charge.block_ns, missing_chunks, write_back)",
         "charge.block_ns",
+        ("test_policy",),
+    ),
+    Mutation(
+        "staged: a direct job that restores stalls the lead",
+        "csrc/policy/yielding.cc",
+        "other.stall_ns = task.stall_ns;",
+        "other.stall_ns = 0;",
+        ("test_policy",),
+    ),
+    Mutation(
+        "staged: each run may have to wait, not one in a window",
+        "csrc/policy/np_edf.cc",
+        "count * other.stall_ns + jobs * *other.wait_ns",
+        "count * other.stall_ns + *other.wait_ns",
+        ("test_policy",),
+    ),
+    Mutation(
+        "staged: direct jobs that came during an earlier run are waited for",
+        "csrc/policy/yielding.cc",
+        "for (const StagedDemand& task : set.staged) before_ns = std::max(before_ns, task.run_ns);",
+        "",
         ("test_policy",),
     ),
     Mutation(
@@ -262,16 +297,36 @@ MUTATIONS = (
     Mutation(
         "stage: restoring ahead ends with the lead",
         "csrc/arbiter/stage.cc",
-        "const uint32_t end = lead_end(device, arena);\n  const uint32_t held",
-        "const uint32_t end = arena.chunks;\n  const uint32_t held",
+        "const uint32_t end = lead_end(device, arena);\n  // What",
+        "const uint32_t end = arena.chunks;\n  // What",
         ("test_arbiter",),
     ),
     Mutation(
         "stage: a lead streams",
         "csrc/arbiter/admission.cc",
-        "(device.stage == nullptr ? link : policy::staging_link(link)).prefetch_chunks",
+        "device.stage == nullptr ? link.prefetch_chunks : policy::staging_link(link).lead_chunks",
         "link.prefetch_chunks",
         ("test_arbiter",),
+    ),
+    Mutation(
+        "a lead is asked for once",
+        "csrc/arbiter/stage.cc",
+        "device.ledger.held(arena.key) + incoming(device);",
+        "device.ledger.held(arena.key);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "memory is asked back in batches",
+        "csrc/arbiter/memory.cc",
+        "policy::batches_of(link_of(device), take.chunks)",
+        "std::vector<uint32_t>{take.chunks}",
+    ),
+    Mutation(
+        "prefixes of the plan are restored before jobs without promise",
+        "csrc/arbiter/memory.cc",
+        "std::any_of(jobs.begin(), other, restore_ahead) || prefetch_plan(device, budget) ||\n"
+        "      std::any_of(other, jobs.end(), restore_ahead)",
+        "std::any_of(jobs.begin(), jobs.end(), restore_ahead) || prefetch_plan(device, budget)",
     ),
     Mutation(
         "stage: the lead of its holder is no victim",

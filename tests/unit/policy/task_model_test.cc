@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <vector>
 
 #include "tests/catch.h"
 
@@ -34,24 +35,32 @@ TEST_CASE("a job with all its memory costs its execution and one round trip") {
 }
 
 TEST_CASE("without layers, a job executes after everything has landed") {
-  // Two round trips, the stray chunk, three chunks, the execution.
-  CHECK(block_ns(link(), task(4, {}, 50), 3, {}) == 200 + 12 + 36 + 50);
-  CHECK(block_ns(link(), task(4, {{4, 50}}), 3, {}) == 200 + 12 + 36 + 50);
+  // Two round trips, three chunks, the execution.
+  CHECK(block_ns(link(), task(4, {}, 50), 3, {}) == 200 + 32 + 50);
+  CHECK(block_ns(link(), task(4, {{4, 50}}), 3, {}) == 200 + 32 + 50);
+}
+
+TEST_CASE("what is in flight is copied while a job waits for its first chunk") {
+  LinkModel busy = link();
+  busy.lead_chunks = 9;  // 92
+  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 200 + 32 + 50);
+  busy.lead_chunks = 12;  // 122
+  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 100 + 122 + 32 + 50);
 }
 
 TEST_CASE("a layer waits for its chunks and for the layer before") {
-  // The first restored chunk is there 124 after the first round trip, the second 136.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 20}, {3, 5}}), 2, {}) == 100 + 124 + 20 + 5);
+  // The first restored chunk is there 112 after the first round trip, the second 122.
+  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 20}, {3, 5}}), 2, {}) == 100 + 112 + 20 + 5);
   // A layer that waits for the last chunk.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 1}, {3, 5}}), 2, {}) == 100 + 136 + 5);
+  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 1}, {3, 5}}), 2, {}) == 100 + 122 + 5);
   // Execution that hides the restore altogether, and one that is over before it.
   CHECK(block_ns(link(), task(3, {{1, 500}, {3, 5}}), 2, {}) == 100 + 505);
-  CHECK(block_ns(link(), task(3, {{1, 7}}), 2, {}) == 100 + 136);
+  CHECK(block_ns(link(), task(3, {{1, 7}}), 2, {}) == 100 + 122);
 }
 
 TEST_CASE("victims are written back before anything arrives") {
   // 10 ns each; the stray chunk may have one of them as well.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {3, 5}}), 2, {2, 1}) == 100 + 136 + 30 + 5);
+  CHECK(block_ns(link(), task(3, {{1, 40}, {3, 5}}), 2, {2, 1}) == 100 + 122 + 30 + 5);
 }
 
 TEST_CASE("a restore of unknown speed has no bound") {
@@ -86,37 +95,120 @@ TEST_CASE("overlap never costs, and no less can be missing for more time") {
   }
 }
 
-TEST_CASE("a lead is one stray prefetch, its steps, and the round trips between") {
-  // Nothing missing, nothing to wait for.
-  CHECK(lead_ns(link(), 0, 0, {}) == 0);
-  // Only the stray chunk, reported.
-  CHECK(lead_ns(link(), 2, 0, {}) == 12 + 100);
-  // One in flight: each further chunk is two round trips behind the one before.
-  CHECK(lead_ns(link(), 4, 1, {}) == 112 + 200 + 12);
-  CHECK(lead_ns(link(), 4, 3, {}) == 112 + 3 * 212);
-  CHECK(lead_ns(link(), 4, 3, {2, 1}) == 112 + 3 * 212 + 10 + 20);
+TEST_CASE("chunks change hands while those before them are copied, but for the first batch") {
+  CHECK(load_ns(link(), 0) == 0);
+  CHECK(load_ns(link(), 3) == 2 + 30);
+  LinkModel wide = link();
+  wide.prefetch_chunks = 4;
+  CHECK(load_ns(wide, 3) == 6 + 30);
+  CHECK(load_ns(wide, 3, 9) == 8 + 30);
+  CHECK(load_ns(wide, 9) == 8 + 90);
+  wide.chunk_cost_ns = 20;
+  CHECK(load_ns(wide, 9) == 80 + 180);
 }
 
-TEST_CASE("under a plan with staged tasks a lead streams") {
+TEST_CASE("each batch has changed hands before those ahead of it are copied") {
+  std::mt19937 random(23);
+  const auto between = [&](int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
+  for (int round = 0; round < 3000; ++round) {
+    LinkModel any = link();
+    any.chunk_bytes = uint64_t{2 << 20} << between(0, 5);
+    any.prefetch_chunks = quantum_chunks(any.chunk_bytes);
+    any.restore_bytes_per_s = static_cast<uint64_t>(between(1, 60) * 1'000'000'000);
+    any.chunk_cost_ns = between(0, 1) == 0 ? between(0, 500'000) : between(0, 10'000'000);
+    const auto chunks = static_cast<uint32_t>(between(1, 700));
+    const auto copy_ns = static_cast<int64_t>(static_cast<double>(any.chunk_bytes) * 1e9 /
+                                              static_cast<double>(any.restore_bytes_per_s));
+    INFO("round " << round);
+    uint32_t asked = 0;
+    uint32_t landed = 0;
+    int64_t landed_ns = 0;
+    for (const uint32_t batch : batches_of(any, chunks)) {
+      REQUIRE(batch > 0);
+      asked += batch;
+      const int64_t ready_ns = asked * any.chunk_cost_ns;
+      for (; landed < asked; ++landed) {
+        landed_ns = std::max(landed_ns, ready_ns) + copy_ns;
+        // But for fractions of a ns.
+        REQUIRE(landed_ns <= load_ns(any, landed + 1, chunks) + chunks);
+      }
+    }
+    REQUIRE(asked == chunks);
+  }
+  LinkModel fast = link();
+  fast.chunk_bytes = 32 << 20;
+  CHECK(batches_of(fast, 20) == std::vector<uint32_t>{1, 2, 4, 8, 5});
+}
+
+TEST_CASE("a lead waits for its first chunk and what is in flight, then goes in steps") {
   const LinkModel streaming = staging_link(link());
-  CHECK(streaming.prefetch_chunks == 1 + 17);  // 200 ns ahead, 12 a chunk
-  CHECK(lead_ns(streaming, 40, 36, {}) == 18 * 12 + 100 + 200 + 36 * 12);
+  CHECK(streaming.lead_chunks == 1 + 20);  // 200 ns ahead, 10 a chunk
+  // Nothing missing, nothing to wait for.
+  CHECK(lead_ns(streaming, 0, 0, {}) == 0);
+  // Only the stray chunk, reported.
+  CHECK(lead_ns(streaming, 2, 0, {}) == 12 + 100);
+  CHECK(lead_ns(streaming, 4, 1, {}) == 200 + 12);
+  CHECK(lead_ns(streaming, 40, 21, {}) == 200 + 2 + 210);
+  // A step takes two round trips and a chunk, if that is longer than what is in flight.
+  CHECK(lead_ns(streaming, 40, 22, {}) == 200 + 212 + 12);
+  CHECK(lead_ns(streaming, 40, 22, {2, 1}) == 200 + 212 + 12 + 10 + 20);
   LinkModel none = link();
   none.prefetch_chunks = 0;
-  CHECK(staging_link(none).prefetch_chunks == 0);
+  CHECK(staging_link(none).lead_chunks == 0);
+}
+
+// A chunk is asked for as soon as less is on its way than may be, and comes two round trips later.
+TEST_CASE("a lead takes no longer than it is charged") {
+  std::mt19937 random(31);
+  const auto between = [&](int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
+  for (int round = 0; round < 3000; ++round) {
+    LinkModel any = link();
+    any.chunk_bytes = 32 << 20;
+    any.restore_bytes_per_s = static_cast<uint64_t>(between(1, 60) * 1'000'000'000);
+    any.chunk_cost_ns = between(0, 3'000'000);
+    any.overhead_ns = between(0, 3'000'000);
+    any.prefetch_chunks = static_cast<uint32_t>(between(1, 6));
+    any = staging_link(any);
+    const int64_t pace_ns = load_ns(any, 2, 2) - load_ns(any, 1, 2);
+    // When each of what may be on its way is known to have landed: first the stray ones.
+    std::vector<int64_t> landed_ns;
+    for (uint32_t stray = 1; stray <= any.prefetch_chunks; ++stray) {
+      landed_ns.push_back(any.overhead_ns + load_ns(any, stray));
+    }
+    const auto chunks = static_cast<uint32_t>(between(1, 60));
+    INFO("round " << round);
+    for (uint32_t chunk = 1; chunk <= chunks; ++chunk) {
+      const size_t before = landed_ns.size();
+      const int64_t asked_ns = before < any.lead_chunks ? 0 : landed_ns[before - any.lead_chunks];
+      const int64_t load = asked_ns == 0 ? load_ns(any, chunk, chunks) : load_ns(any, 1);
+      landed_ns.push_back(
+          std::max(landed_ns.back() + pace_ns, asked_ns + 2 * any.overhead_ns + load));
+    }
+    // But for fractions of a ns.
+    REQUIRE(landed_ns.back() <= lead_ns(any, 100, chunks, {}) + chunks);
+  }
 }
 
 TEST_CASE("a run restores the rest behind its execution, with the copy engine its own") {
   CHECK(run_ns(link(), task(4, {{1, 40}, {4, 30}}), 0, {}) == 170);
-  // One round trip for the first revoke, then 12 a chunk.
+  // One round trip for the first revoke, then 12 for a chunk.
   CHECK(run_ns(link(), task(4, {{3, 112}, {4, 30}}), 1, {}) == 100 + 142);
   CHECK(run_ns(link(), task(4, {{3, 111}, {4, 30}}), 1, {}) == 100 + 142);
   CHECK(run_ns(link(), task(4, {{3, 111}, {4, 30}}), 1, {1, 1}) == 100 + 122 + 30);
 }
 
 TEST_CASE("a direct job that restores makes the stage ask again for what was on its way") {
-  CHECK(stage_delay_ns(link(), 500, 0, {3, 1}) == 500);
-  CHECK(stage_delay_ns(link(), 500, 1, {3, 1}) == 500 + 200 + 2 + 10);
+  LinkModel streaming = link();
+  streaming.lead_chunks = 3;
+  CHECK(stage_delay_ns(streaming, 500, 0, {3, 1}) == 500);
+  CHECK(stage_delay_ns(streaming, 500, 1, {3, 1}) == 500 + 200 + 6 + 10);
+  // Of that, a lead is kept from going on until the job's last chunk is there, and so it is.
+  CHECK(stage_stall_ns(streaming, 0, {3, 1}) == 0);
+  CHECK(stage_stall_ns(streaming, 4, {3, 1}) == 100 + 10 + 30 + 42 + 300 + 6 + 10);
 }
 
 }  // namespace

@@ -64,6 +64,8 @@ enum class Broken : uint8_t {
   lead_not_charged,      // only runs are in the stage test
   direct_loads_ignored,  // direct jobs delay the stage by their execution only
   runs_block_nobody,     // a direct job never waits for a staged run
+  stalls_not_charged,    // direct jobs never keep a lead from being restored
+  waits_not_charged,     // and never keep a run waiting whose lead is there
 };
 
 // When the job ends that begins with `resident` chunks there, and gets the others one after the
@@ -80,6 +82,11 @@ int end_of(const TinyTask& task, int resident, int delay) {
 
 int direct_block(const TinyTask& task) { return end_of(task, task.prefix, kLoad); }
 
+// Until the last chunk of a direct job is there.
+int direct_stall(const TinyTask& task) {
+  return task.missing() > 0 ? (1 + task.missing()) * kLoad : 0;
+}
+
 // The least number of chunks with which the run never waits.
 int lead_end(const TinyTask& task) {
   int chunks = task.prefix;
@@ -87,11 +94,16 @@ int lead_end(const TinyTask& task) {
   return chunks;
 }
 
-// Everything that can happen within `horizon` ticks of releases.
+// Everything that can happen within `horizon` ticks of releases. Steady: of releases that come as
+// early as they may, and jobs at full cost.
 class Everything {
  public:
-  Everything(const TinySet& set, Broken broken, int horizon)
-      : set_(set), broken_(broken), horizon_(horizon), worst_(set.tasks.size(), 0) {
+  Everything(const TinySet& set, Broken broken, int horizon, bool steady = false)
+      : set_(set),
+        broken_(broken),
+        horizon_(horizon),
+        steady_(steady),
+        worst_(set.tasks.size(), 0) {
     for (const TinyTask& task : set.tasks) {
       const int end = task.staged ? lead_end(task) : task.prefix;
       lead_end_.push_back(broken == Broken::lead_too_short ? std::max(task.prefix, end - 1) : end);
@@ -169,9 +181,12 @@ class Everything {
       then(state);
       return;
     }
-    release(state, i + 1, then);
+    if (!steady_) release(state, i + 1, then);
     const bool busy = state.waiting[at(i)] >= 0 || state.holder == i || state.stage == i;
-    if (state.now >= horizon_ || busy || state.to_release[at(i)] > 0) return;
+    if (state.now >= horizon_ || busy || state.to_release[at(i)] > 0) {
+      if (steady_) release(state, i + 1, then);
+      return;
+    }
     State next = state;
     next.waiting[at(i)] = 0;
     next.to_release[at(i)] = task(i).period;
@@ -308,7 +323,9 @@ class Everything {
       return;
     }
     const int execution = layers[static_cast<size_t>(state.layer)].execution;
-    for (int run = state.to_run > 0 ? state.to_run : 1;
+    for (int run = state.to_run > 0 ? state.to_run
+                   : steady_        ? execution
+                                    : 1;
          run <= (state.to_run > 0 ? state.to_run : execution); ++run) {
       State next = state;
       next.to_run = run - 1;
@@ -350,6 +367,7 @@ class Everything {
   const TinySet& set_;
   const Broken broken_;
   const int horizon_;
+  const bool steady_;
   std::vector<int> lead_end_;
   std::vector<int> worst_;
   std::unordered_set<std::string> seen_;
@@ -384,10 +402,28 @@ YieldingSet charged(const TinySet& set, Broken broken) {
     } else {
       const int block = direct_block(task);
       const int delay = broken == Broken::direct_loads_ignored ? task.execution() : block;
-      charges.direct.push_back({{task.period, task.deadline, block}, delay});
+      const bool stalls = broken != Broken::stalls_not_charged;
+      charges.direct.push_back({{task.period, task.deadline, block},
+                                delay,
+                                stalls ? std::min(delay, direct_stall(task)) : 0});
     }
   }
   return charges;
+}
+
+NpEdfResult stage_without_waits(const YieldingSet& charges,
+                                const std::vector<int64_t>& direct_response_ns) {
+  std::vector<Demand> staged;
+  for (const StagedDemand& task : charges.staged) {
+    staged.push_back({task.period_ns, task.deadline_ns, task.lead_ns + task.run_ns});
+  }
+  NpEdfOptions options;
+  for (size_t j = 0; j < charges.direct.size(); ++j) {
+    const DirectDemand& task = charges.direct[j];
+    options.interference.push_back(
+        {task.demand.period_ns, direct_response_ns[j], task.delay_ns, task.stall_ns, 0});
+  }
+  return test_np_edf(staged, options);
 }
 
 // One bound per task; empty: refused.
@@ -398,6 +434,9 @@ std::vector<int64_t> bounds_of(const TinySet& set, Broken broken) {
     std::vector<Demand> direct;
     for (const DirectDemand& task : charges.direct) direct.push_back(task.demand);
     result.direct = test_np_edf(direct, {});
+  }
+  if (broken == Broken::waits_not_charged && result.direct.schedulable) {
+    result.stage = stage_without_waits(charges, result.direct.response_ns);
   }
   if (!result.direct.schedulable || !result.stage.schedulable) return {};
   std::vector<int64_t> bounds;
@@ -446,8 +485,11 @@ std::vector<TinySet> tight_sets() {
   // The lead is what lies in the way when both direct ones come.
   const std::vector<TinyTask> two_direct{task_of(40, 60, 3, true), task_of(22, 60, 3, false),
                                          task_of(22, 60, 3, false)};
+  // Often there, and nothing to restore: only a run whose lead is there waits for it.
+  std::vector<TinyTask> beside{task_of(20, 20, 3, true), task_of(5, 5, 1, false)};
+  beside[1].prefix = 1;
   std::vector<TinySet> sets;
-  for (const std::vector<TinyTask>& tasks : {two_stages, two_direct}) {
+  for (const std::vector<TinyTask>& tasks : {two_stages, two_direct, beside}) {
     sets.push_back({tasks, least_bank(tasks)});
   }
   return sets;
@@ -491,9 +533,24 @@ TEST_CASE("yielding: each rule of the protocol, and each charge, is needed") {
       GENERATE(Broken::lead_taken, Broken::stray_ignored, Broken::staged_by_deadline,
                Broken::lead_before_direct, Broken::prefetch_while_held, Broken::stage_taken_away,
                Broken::lead_too_short, Broken::lead_not_charged, Broken::direct_loads_ignored,
-               Broken::runs_block_nobody);
+               Broken::runs_block_nobody, Broken::waits_not_charged);
   INFO("broken: " << static_cast<int>(broken));
   CHECK(search(broken, 6000, 14).broken_bounds > 0);
+}
+
+// A lead that takes the memory of a direct task again and again, though it need not.
+TEST_CASE("yielding: each direct job stalls the lead") {
+  TinySet set{{task_of(250, 250, 15, true), task_of(249, 250, 15, true), task_of(10, 10, 2, false)},
+              0};
+  set.bank = least_bank(set.tasks);
+  const auto worst = Everything(set, Broken::nothing, 120, true).worst_responses();
+  const std::vector<int64_t> bounds = bounds_of(set, Broken::nothing);
+  const std::vector<int64_t> too_low = bounds_of(set, Broken::stalls_not_charged);
+  REQUIRE(bounds.size() == 3);
+  REQUIRE(too_low.size() == 3);
+  INFO(worst[0] << " of " << bounds[0]);
+  for (size_t i = 0; i < bounds.size(); ++i) CHECK(worst[i] <= bounds[i]);
+  CHECK(worst[0] > too_low[0]);
 }
 
 TEST_CASE("yielding: blocking counts once a run, not once a window") {
@@ -504,6 +561,19 @@ TEST_CASE("yielding: blocking counts once a run, not once a window") {
   const YieldingResult result = test_yielding(set, {});
   CHECK(result.direct.schedulable);
   CHECK_FALSE(result.stage.schedulable);
+}
+
+TEST_CASE("yielding: what restores nothing is in the way of a run, not of its lead") {
+  YieldingSet set;
+  set.staged = {{100, 100, 60, 5}};
+  set.direct = {{{10, 10, 4}, 4, 0}};
+  // 11 blocks reach into 100, but the run waits for one.
+  const YieldingResult result = test_yielding(set, {});
+  REQUIRE(result.schedulable);
+  CHECK(result.direct.response_ns[0] == 9);
+  CHECK(result.stage.response_ns[0] == 65 + 4);
+  set.direct[0].stall_ns = 4;
+  CHECK_FALSE(test_yielding(set, {}).schedulable);
 }
 
 TEST_CASE("yielding: copy engine and device both below full use are not enough") {
