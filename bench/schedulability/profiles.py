@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "profiles"
-TABLES = ("h100-gen5", "scaled-24gb-gen4")
+TABLES = ("h200-gen5", "scaled-24gb-gen4")
 
 
 @dataclass(frozen=True)

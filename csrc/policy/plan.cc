@@ -18,6 +18,14 @@ constexpr int64_t kForever_ns = std::numeric_limits<int64_t>::max();
 enum class Order : uint8_t { most_relief, blocking_first, by_rate };
 constexpr Order kOrders[] = {Order::most_relief, Order::blocking_first, Order::by_rate};
 
+// Arenas may all begin with so much of a prefix that none misses more than this part of the
+// largest: one at a time, none would find that to shorten the longest pays only when all are
+// shortened.
+constexpr uint32_t kWholeLevel = 8;
+constexpr uint32_t kLevels[] = {7, 6, 5, 4, 3, 2, 1};
+// Larger sets are not tried with levels.
+constexpr size_t kMostLevelled = 16;
+
 class Planner {
  public:
   Planner(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
@@ -59,14 +67,16 @@ class Planner {
     room_.restart(base_);
     if (!room_.fits()) return false;
     if (!find_failing_window()) return true;
-    for (const Order order : kOrders) {
-      if (spent()) return false;
-      room_.restart(base_);
-      room_.raise_free();
-      if (order == Order::by_rate) fill();
-      if (relieve_until_it_passes(order)) return true;
-    }
+    if (plan_from(base_)) return true;
     fill();
+    return false;
+  }
+
+  // The same, from equal levels.
+  bool plan_levelled() {
+    for (const uint32_t level : kLevels) {
+      if (plan_from(levelled(level))) return true;
+    }
     return false;
   }
 
@@ -93,6 +103,33 @@ class Planner {
     Failure failure;  // its tasks as indices of input.promised; none: a task that is leaving
     std::vector<int64_t> reach_ns;  // of_stage: responses of the direct ones, by promised task
   };
+
+  bool plan_from(const std::vector<uint32_t>& prefixes) {
+    for (const Order order : kOrders) {
+      room_.restart(prefixes);
+      if (spent() || !room_.fits()) return false;
+      room_.raise_free();
+      if (order == Order::by_rate) fill();
+      if (relieve_until_it_passes(order)) return true;
+    }
+    return false;
+  }
+
+  std::vector<uint32_t> levelled(uint32_t level) const {
+    uint32_t largest = 0;
+    for (const ArenaUse& arena : arenas_) {
+      if (!arena.resident) largest = std::max(largest, arena.chunks);
+    }
+    const uint32_t most = std::max(1U, largest * level / kWholeLevel);
+    std::vector<uint32_t> prefixes = base_;
+    for (size_t arena = 0; arena < arenas_.size(); ++arena) {
+      const ArenaUse& use = arenas_[arena];
+      if (use.promised.empty()) continue;
+      const uint32_t beyond = use.chunks - std::min(use.chunks, most);
+      prefixes[arena] = std::max(prefixes[arena], std::min(beyond, use.most_resident_chunks));
+    }
+    return prefixes;
+  }
 
   bool spent() const { return effort_ != nullptr && effort_->spent(); }
 
@@ -329,22 +366,31 @@ Plan make_plan(const AdmissionInput& input, Effort* effort) {
   plan.shortage = shortage_of(arenas, input.bank_chunks);
   if (plan.shortage) return plan;
   Planner direct(input, arenas, std::vector<uint32_t>(arenas.size(), 0), effort);
-  const bool passes = direct.plan();
+  bool passes = direct.plan();
   plan.prefixes = direct.prefixes();
+  const bool levels = arenas.size() <= kMostLevelled;
+  if (!passes && levels && direct.plan_levelled()) {
+    passes = true;
+    plan.prefixes = direct.prefixes();
+  }
   // Work of those that left is only known as blocks; a prefetch has to be charged for its own size.
   const bool may_stage = input.staging && input.leaving.empty() && input.link.prefetch_chunks > 0 &&
                          input.link.restore_bytes_per_s > 0;
   if (passes || !may_stage) return plan;
   Effort own{kStagingEffort};
   Effort* const left = effort != nullptr ? effort : &own;
-  for (const std::vector<uint32_t>& lead_ends : staged_choices(input, arenas)) {
-    if (left->spent()) break;
-    if (hopeless(input, arenas, lead_ends, left)) continue;
-    Planner staged(input, arenas, lead_ends, left);
-    if (!staged.plan()) continue;
-    plan.prefixes = staged.prefixes();
-    plan.staged = staged.staged();
-    break;
+  const std::vector<std::vector<uint32_t>> choices = staged_choices(input, arenas);
+  for (const bool levelled : {false, true}) {
+    if (levelled && !levels) break;
+    for (const std::vector<uint32_t>& lead_ends : choices) {
+      if (left->spent()) return plan;
+      if (hopeless(input, arenas, lead_ends, left)) continue;
+      Planner staged(input, arenas, lead_ends, left);
+      if (!(levelled ? staged.plan_levelled() : staged.plan())) continue;
+      plan.prefixes = staged.prefixes();
+      plan.staged = staged.staged();
+      return plan;
+    }
   }
   return plan;
 }

@@ -107,7 +107,7 @@ def test_tasks_of_one_model_share_its_memory(tmp_path: Path) -> None:
 def test_links_and_budgets() -> None:
     assert parse_link("24") == parse_link("24GB/s") == 24_000_000_000
     assert parse_link("12.5GiB/s") == int(12.5 * (1 << 30))
-    assert parse_device("16GiB", None, None).chunk_bytes == 8 * MIB
+    assert parse_device("16GiB", None, None).chunk_bytes == 32 * MIB
     assert parse_device("100MiB", None, "32MiB").chunk_count == 3
     for wrong in ({"budget": "lots"}, {"chunk": "3MiB"}, {"link": "fast"}, {"budget": "1MiB"}):
         with pytest.raises(InvalidArgument):
