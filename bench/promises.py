@@ -188,7 +188,7 @@ def may_pass(scale: Scale, tasks: list[Expected]) -> bool:
                 "arena_chunks": count,
                 "period_ns": round(task.period_ms * 1e6),
                 "deadline_ns": round(task.deadline_ms * 1e6),
-                "wcet_ns": round(task.draw.layers * task.layer_ms * 1e6),
+                "wcet_ns": task.draw.layers * round(task.layer_ms * 1e6),
                 "layers": [
                     (
                         min(count, -(-(layer + 1) * scale.layer_bytes // chunk_bytes)),

@@ -15,22 +15,6 @@
 namespace rtswap::arbiter {
 namespace {
 
-policy::TaskModel model_of(const Task& task) {
-  policy::TaskModel model;
-  model.name = task.full_name;
-  model.period_ns = task.timing.period_ns;
-  model.deadline_ns = task.timing.deadline_ns;
-  model.wcet_ns = task.timing.wcet_ns;
-  for (const protocol::LayerNeed& layer : task.timing.layers) {
-    model.layers.push_back({layer.chunks, layer.execution_ns});
-  }
-  model.arena = task.arena->key;
-  model.arena_chunks = task.arena->chunks;
-  model.mutable_chunks = task.arena->mutable_chunks;
-  model.resident = task.resident;
-  return model;
-}
-
 std::string no_way(const Task& task) {
   return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
          "every "
@@ -39,6 +23,22 @@ std::string no_way(const Task& task) {
 }
 
 }  // namespace
+
+policy::TaskModel model_of(const Task& task, const Timing& timing) {
+  policy::TaskModel model;
+  model.name = task.full_name;
+  model.period_ns = timing.period_ns;
+  model.deadline_ns = timing.deadline_ns;
+  model.wcet_ns = timing.wcet_ns;
+  for (const protocol::LayerNeed& layer : timing.layers) {
+    model.layers.push_back({layer.chunks, layer.execution_ns});
+  }
+  model.arena = task.arena->key;
+  model.arena_chunks = task.arena->chunks;
+  model.mutable_chunks = task.arena->mutable_chunks;
+  model.resident = task.resident;
+  return model;
+}
 
 // Memory of sessions that were ended but whose process lives is out of reach.
 uint32_t Arbiter::State::usable_chunks(const Device& device) const {
@@ -93,12 +93,12 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
     }
     if (edf() && state == TaskState::admitted) {
       if (task == candidate) input.candidate = input.promised.size();
-      input.promised.push_back(model_of(*task));
+      input.promised.push_back(model_of(*task, task->timing));
       input.may_run_late.push_back(task->late == protocol::LatePolicy::run);
       roll.promised.push_back(task);
     } else if (state == TaskState::admitted || state == TaskState::best_effort ||
                state == TaskState::warming) {
-      input.best_effort.push_back(model_of(*task));
+      input.best_effort.push_back(model_of(*task, task->timing));
       if (task->spans()) {
         input.best_effort.back().hold_ns = block_of(*task);
         input.best_effort.back().layers.clear();

@@ -158,6 +158,9 @@ std::vector<Record*> parts_of(const Record& part) {
   return parts;
 }
 
+// The task as the pure test knows it, with this timing. (admission.cc)
+policy::TaskModel model_of(const Task& task, const Timing& timing);
+
 inline policy::Plan plan_of(const policy::Decision& decision) {
   return {decision.prefixes, decision.staged, std::nullopt};
 }

@@ -2,58 +2,12 @@
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
+#include "csrc/policy/task_check.h"
 
 namespace rtswap::arbiter {
 namespace {
 
 using protocol::OnRefusal;
-
-// Longer periods are a mistake in the unit, and would overflow sums of deadlines.
-constexpr int64_t kLongestPeriod_ns = 366LL * 24 * 3600 * 1'000'000'000;
-
-// More than a test can look at in the time it has; clients join short ones.
-constexpr size_t kMostLayers = 256;
-
-std::string mistake_in_layers(const Timing& timing, uint32_t arena_chunks) {
-  if (timing.layers.size() > kMostLayers) {
-    return "at most " + std::to_string(kMostLayers) + " layers can be given, not " +
-           std::to_string(timing.layers.size());
-  }
-  int64_t left_ns = timing.wcet_ns;
-  uint32_t chunks = 1;
-  for (const protocol::LayerNeed& layer : timing.layers) {
-    if (layer.chunks < chunks || layer.chunks > arena_chunks) {
-      return "layers must need 1 to all " + std::to_string(arena_chunks) +
-             " chunks of the arena, none less than the one before";
-    }
-    chunks = layer.chunks;
-    if (layer.execution_ns <= 0 || layer.execution_ns > left_ns) {
-      return "the execution of all layers must be positive and together that of the job";
-    }
-    left_ns -= layer.execution_ns;
-  }
-  if (!timing.layers.empty() && left_ns != 0) {
-    return "the layers execute for " + std::to_string(timing.wcet_ns - left_ns) +
-           " ns together and the job for " + std::to_string(timing.wcet_ns);
-  }
-  return {};
-}
-
-// Empty: the timing makes sense.
-std::string mistake_in(const Timing& timing, uint32_t arena_chunks) {
-  if (timing.period_ns < 0 || timing.deadline_ns < 0 || timing.wcet_ns < 0) {
-    return "period, deadline and cost must not be negative";
-  }
-  if (timing.period_ns > kLongestPeriod_ns || timing.wcet_ns > kLongestPeriod_ns) {
-    return "period and cost must be shorter than a year; is the unit right?";
-  }
-  if (timing.period_ns > 0 && timing.deadline_ns == 0) return "the deadline must be more than 0";
-  if (timing.period_ns > 0 && timing.deadline_ns > timing.period_ns) {
-    return "the deadline (" + std::to_string(timing.deadline_ns) +
-           " ns) must not be later than the period (" + std::to_string(timing.period_ns) + " ns)";
-  }
-  return mistake_in_layers(timing, arena_chunks);
-}
 
 Timing overridden(Timing timing, const TaskOverride& by) {
   if (by.timing.period_ns != 0) {
@@ -148,14 +102,13 @@ void Arbiter::State::note_request(Task& part) {
 
 // Finds the best state that passes. Leaves the task refused, with the reason, if none does.
 void Arbiter::State::classify(Task& task) {
-  const std::string mistake = mistake_in(task.timing, task.arena->chunks);
-  const std::vector<Task*> parts = parts_of(task);
-  const bool empty = std::any_of(parts.begin(), parts.end(),
-                                 [](const Task* part) { return part->arena->chunks == 0; });
-  if (!mistake.empty() || empty) {
-    refuse(task, Error{ErrorCode::invalid_argument,
-                       "task \"" + task.name +
-                           "\": " + (mistake.empty() ? "its arena is empty" : mistake)});
+  std::string mistake = policy::mistake_in(model_of(task, task.timing));
+  const bool has_empty_part =
+      std::any_of(task.others.begin(), task.others.end(),
+                  [](const auto& part) { return part->arena->chunks == 0; });
+  if (mistake.empty() && has_empty_part) mistake = "one of its arenas is empty";
+  if (!mistake.empty()) {
+    refuse(task, Error{ErrorCode::invalid_argument, "task \"" + task.name + "\": " + mistake});
     return;
   }
   if (task.spans()) {
@@ -201,10 +154,11 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   if (const auto it = config_.overrides.find(task->name); it != config_.overrides.end()) {
     timing = overridden(timing, it->second);
   }
-  const std::string mistake = mistake_in(timing, task->arena->chunks);
+  const std::string mistake = policy::mistake_in(model_of(*task, timing));
   if (!mistake.empty()) {
     task->answer_pending = false;
-    send_verdict(*task, true, Error{ErrorCode::invalid_argument, mistake});
+    send_verdict(*task, true,
+                 Error{ErrorCode::invalid_argument, "task \"" + task->name + "\": " + mistake});
     return;
   }
   if (task->spans() && timing.period_ns > 0 && task->on_refusal == OnRefusal::refuse) {

@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <string>
+#include <utility>
 
 #include "csrc/python/errors.h"
 
@@ -13,24 +14,36 @@ namespace rtswap::python {
 // Fields of a dict by name; what is left over was misspelt.
 class Fields {
  public:
-  explicit Fields(const pybind11::dict& values) : left_(values.attr("copy")()) {}
+  // `what` the dict describes, for messages: "simulate(): a task".
+  Fields(const pybind11::dict& values, std::string what)
+      : left_(values.attr("copy")()), what_(std::move(what)) {}
 
   template <class T>
   Fields& take(const char* name, T& field) {
-    if (left_.contains(name)) field = left_.attr("pop")(name).template cast<T>();
+    if (!left_.contains(name)) return *this;
+    const pybind11::object value = left_.attr("pop")(name);
+    try {
+      field = value.cast<T>();
+    } catch (const pybind11::cast_error&) {  // another type, or beyond what the field holds
+      raise(
+          {ErrorCode::invalid_argument, what_ + ": " + name + " cannot be " + shown(value) + "."});
+    }
     return *this;
   }
 
-  // `what` for the message: "simulate(): a task".
-  void expect_none_left(const std::string& what) const {
+  void expect_none_left() const {
     if (left_.empty()) return;
     raise({ErrorCode::invalid_argument,
-           what + " has no field " + pybind11::repr(pybind11::list(left_)).cast<std::string>() +
-               "."});
+           what_ + " has no field " + shown(pybind11::list(left_)) + "."});
   }
 
  private:
+  static std::string shown(const pybind11::object& value) {
+    return pybind11::repr(value).cast<std::string>();
+  }
+
   pybind11::dict left_;
+  const std::string what_;
 };
 
 }  // namespace rtswap::python

@@ -1,5 +1,6 @@
 #include "csrc/python/planning.h"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -7,6 +8,7 @@
 #include "csrc/bank/bank.h"
 #include "csrc/policy/admission.h"
 #include "csrc/policy/advice.h"
+#include "csrc/policy/task_check.h"
 #include "csrc/python/fields.h"
 
 namespace py = pybind11;
@@ -15,23 +17,40 @@ using py::literals::operator""_a;
 namespace rtswap::python {
 namespace {
 
+constexpr const char* kConfiguration = "plan(): a configuration";
+
 policy::AdmissionInput input_of(const py::dict& config) {
   policy::AdmissionInput input;
   input.link.chunk_cost_ns = policy::kCudaChunkCost_ns;
   input.link.overhead_ns = policy::kDaemonRoundTrip_ns;
   input.staging = true;
   std::optional<uint32_t> prefetch_chunks;  // for disciplines that prefetch nothing
-  Fields(config)
+  Fields(config, kConfiguration)
       .take("chunk_bytes", input.link.chunk_bytes)
       .take("chunk_count", input.bank_chunks)
       .take("bytes_per_s", input.link.restore_bytes_per_s)
       .take("chunk_cost_ns", input.link.chunk_cost_ns)
       .take("prefetch_chunks", prefetch_chunks)
       .take("staging", input.staging)
-      .expect_none_left("plan(): a configuration");
+      .expect_none_left();
+  if (input.link.chunk_bytes == 0 || input.bank_chunks == 0 || input.link.chunk_cost_ns < 0) {
+    raise({ErrorCode::invalid_argument,
+           std::string(kConfiguration) +
+               " needs chunk_bytes and chunk_count, both more than 0, and a chunk_cost_ns of at "
+               "least 0."});
+  }
   input.link.prefetch_chunks =
       prefetch_chunks.value_or(policy::quantum_chunks(input.link.chunk_bytes));
   return input;
+}
+
+// For messages.
+std::string described(const policy::TaskModel& task) {
+  return "plan(): task \"" + task.name + "\"";
+}
+
+[[noreturn]] void refuse(const policy::TaskModel& task, const std::string& mistake) {
+  raise({ErrorCode::invalid_argument, described(task) + ": " + mistake + "."});
 }
 
 struct PlanTask {
@@ -42,7 +61,8 @@ struct PlanTask {
 PlanTask task_of(const py::dict& values) {
   PlanTask task;
   std::vector<std::pair<uint32_t, int64_t>> layers;  // (chunks, execution_ns)
-  Fields(values)
+  if (values.contains("name")) task.model.name = py::str(values["name"]);
+  Fields(values, described(task.model))
       .take("name", task.model.name)
       .take("period_ns", task.model.period_ns)
       .take("deadline_ns", task.model.deadline_ns)
@@ -53,11 +73,27 @@ PlanTask task_of(const py::dict& values) {
       .take("resident", task.model.resident)
       .take("layers", layers)
       .take("late_run", task.late_run)
-      .expect_none_left("plan(): a task");
+      .expect_none_left();
   for (const auto& [chunks, execution_ns] : layers) {
     task.model.layers.push_back({chunks, execution_ns});
   }
+  if (const std::string mistake = policy::mistake_in(task.model); !mistake.empty()) {
+    refuse(task.model, mistake);
+  }
+  if (task.model.period_ns > 0 && task.model.wcet_ns == 0) {
+    refuse(task.model, "it has a period, so a plan needs its cost: wcet_ns must be more than 0");
+  }
   return task;
+}
+
+// Tasks of one arena share its memory.
+void expect_one_size(const policy::TaskModel& task,
+                     std::map<policy::ArenaKey, policy::TaskModel>& seen) {
+  const policy::TaskModel& first = seen.try_emplace(task.arena, task).first->second;
+  if (first.arena_chunks == task.arena_chunks && first.mutable_chunks == task.mutable_chunks)
+    return;
+  refuse(task, "it shares arena " + std::to_string(task.arena) + " with \"" + first.name +
+                   "\" and gives it another size");
 }
 
 py::object index_or_none(const std::optional<size_t>& index) {
@@ -81,8 +117,10 @@ py::dict to_python(const policy::Promise& promise, bool admitted) {
 // comparisons, overlap is left out by leaving out "layers", and staged tasks if "staging" is false.
 py::dict plan(const py::dict& config, const py::list& task_values) {
   policy::AdmissionInput input = input_of(config);
+  std::map<policy::ArenaKey, policy::TaskModel> arenas;
   for (const py::handle values : task_values) {
     const PlanTask task = task_of(values.cast<py::dict>());
+    expect_one_size(task.model, arenas);
     if (task.model.period_ns == 0) {
       input.best_effort.push_back(task.model);
       continue;

@@ -22,8 +22,8 @@ SimConfig config_of(const py::dict& values) {
   SimConfig config;
   config.round_trip_ns = policy::kDaemonRoundTrip_ns;
   std::string discipline = "edf";
-  Fields fields(values);
-  fields.take("chunk_bytes", config.chunk_bytes)
+  Fields(values, "simulate(): a configuration")
+      .take("chunk_bytes", config.chunk_bytes)
       .take("chunk_count", config.chunk_count)
       .take("bytes_per_s", config.bytes_per_s)
       .take("chunk_cost_ns", config.chunk_cost_ns)
@@ -41,7 +41,7 @@ SimConfig config_of(const py::dict& values) {
       .take("hangs", config.faults.hangs)
       .take("hang_ns", config.faults.hang_ns)
       .take("restore_failures", config.faults.restore_failures)
-      .expect_none_left("simulate(): a configuration");
+      .expect_none_left();
   if (discipline != "edf" && discipline != "request-order") {
     raise({ErrorCode::invalid_argument,
            "simulate(): discipline is 'edf' or 'request-order', not '" + discipline + "'."});
@@ -54,8 +54,8 @@ SimConfig config_of(const py::dict& values) {
 SimTask task_of(const py::dict& values) {
   SimTask task;
   std::vector<std::pair<uint32_t, int64_t>> layers;  // (chunks, execution_ns)
-  Fields fields(values);
-  fields.take("name", task.name)
+  Fields(values, "simulate(): a task")
+      .take("name", task.name)
       .take("period_ns", task.period_ns)
       .take("deadline_ns", task.deadline_ns)
       .take("wcet_ns", task.wcet_ns)
@@ -71,7 +71,7 @@ SimTask task_of(const py::dict& values) {
       .take("resident", task.resident)
       .take("late_run", task.late_run)
       .take("best_effort_if_refused", task.best_effort_if_refused)
-      .expect_none_left("simulate(): a task");
+      .expect_none_left();
   for (const auto& [chunks, execution_ns] : layers) task.layers.push_back({chunks, execution_ns});
   return task;
 }
