@@ -187,7 +187,9 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
   for (const Setting& setting : settings()) {
     app.add_option(std::string("--") + setting.name, given[setting.name], setting.help)
         ->type_name(setting.value)
-        ->allow_extra_args(false);
+        ->expected(1)  // for each flag; apply() counts the flags
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   }
   std::string config_path;
   app.add_option("--config", config_path, "TOML file with the settings above")->type_name("FILE");

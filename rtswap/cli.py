@@ -19,6 +19,7 @@ app = typer.Typer(
     help="PyTorch models that do not fit one GPU together share it and keep their deadlines.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # what a user's model raises is shown as Python shows it
 )
 
 
@@ -47,7 +48,14 @@ def demo(
     # Ended from outside, the daemon and the clients end too: their `with` blocks are left in order.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = Options(seconds=seconds, quick=quick, strict=strict, report=report)
-    raise typer.Exit(perform(options, Console(highlight=False, soft_wrap=True)))
+    with _usage_errors():
+        raise typer.Exit(perform(options, Console(highlight=False, soft_wrap=True)))
+
+
+def _png(path: Path | None) -> Path | None:
+    if path and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{path} is not called .png, and nothing else is written")
+    return path
 
 
 Tasks = Annotated[Path, typer.Argument(help="Task file (TOML), as rtswapd --tasks takes it.")]
@@ -56,7 +64,7 @@ LinkSpeed = Annotated[
     str | None, typer.Option("--link", help="Host to device, the worst: 24 (GB/s), 12.5GiB/s.")
 ]
 Chunk = Annotated[str | None, typer.Option(help="Unit of memory (default: by budget).")]
-Plot = Annotated[Path | None, typer.Option(help="Write a PNG.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a PNG.", callback=_png)]
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def simulate(
     link: LinkSpeed = None,
     chunk: Chunk = None,
     horizon: Annotated[str, typer.Option(help="How long jobs are released: 60s, 500ms.")] = "60s",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal runs.")] = 1,
     variation: Annotated[
         float, typer.Option(min=0, max=1, help="Jobs take between (1 - this) of their cost and it.")
     ] = 0.0,
@@ -126,7 +134,7 @@ def simulate(
     ] = 0.0,
     plot: Plot = None,
 ) -> None:
-    """The arbiter in virtual time with these tasks. Exit status 0: every promise was kept."""
+    """The arbiter in virtual time with these tasks. Exit status 0: all were promised, and kept."""
     from rich.console import Console
 
     from rtswap.offline.device import parse_device
@@ -143,7 +151,7 @@ def simulate(
         if plot:
             draw_timeline(report, horizon_ns, plot)
     print_simulation(report, Console(highlight=False, soft_wrap=True))
-    raise typer.Exit(0 if report.kept else 1)
+    raise typer.Exit(0 if report.kept and not report.refused else 1)
 
 
 @app.command()
@@ -233,8 +241,12 @@ def version() -> None:
     """Versions of rtswap, torch and the torch that the extension was built for."""
     import torch
 
+    from rtswap import _build
+
+    extension = _build.extension_path()
+    built_for = _build.built_for(extension) if extension else "unknown"
     typer.echo(f"rtswap {installed_version('rtswap')}")
-    typer.echo(f"torch {torch.__version__}")
+    typer.echo(f"torch {torch.__version__} (rtswap was built for {built_for})")
     typer.echo(f"python {sys.version.split()[0]}")
 
 

@@ -1,7 +1,7 @@
 """The daemon's trace file as a timeline.
 
-One line is one JSON object with `kind`, `at_ns`, `task` ("name@pid"), `bytes` and so on; see
-docs/protocol.md. Lines of kinds that are not needed here are skipped.
+One line is one JSON object (`daemon/trace_file.cc`). Lines of kinds that are not needed here are
+skipped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rtswap.errors import InvalidArgument
+
+_FIELDS = {"at_ns", "kind", "device", "task", "job", "bytes", "detail"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ def load(path: Path) -> list[dict[str, Any]]:
             break
         try:
             event = json.loads(line)
-            events.append({**event, "kind": event["kind"], "at_ns": int(event["at_ns"])})
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or not event.keys() >= _FIELDS:
             raise InvalidArgument(
                 f"{path}:{number}: this is not a line of a trace that rtswapd wrote."
-            ) from None
+            )
+        events.append(event)
     return events
 
 

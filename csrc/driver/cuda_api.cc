@@ -17,7 +17,7 @@ Result<Api> load_api(const char* library) {
       load_symbols(library, symbols,
                    "rtswap needs an NVIDIA GPU with driver 470 or newer; in a container, the "
                    "driver's libraries must be mounted (docker run --gpus all). Without a GPU, "
-                   "use the simulated device"));
+                   "use a simulated device"));
   return api;
 }
 

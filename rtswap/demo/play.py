@@ -69,7 +69,9 @@ class Set:
 
 
 def perform(options: Options, console: Console) -> int:
-    """Runs everything; the exit status of `rtswap demo`."""
+    """Runs everything; the exit status of `rtswap demo`. ``OSError`` if no report can be left."""
+    if options.report is not None:  # found before minutes of running
+        options.report.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtswap-demo-") as name:
         folder = Path(name)
         try:
@@ -248,7 +250,6 @@ def _leave_report(
 ) -> None:
     if options.report is None:
         return
-    options.report.mkdir(parents=True, exist_ok=True)
     image = options.report / "timeline.png"
     panels = [
         picture.Panel(

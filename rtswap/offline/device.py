@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from rtswap import _core
 from rtswap.errors import InvalidArgument
-from rtswap.units import parse_bytes
+from rtswap.units import parse_bytes, show_bytes
+
+GRANULARITY_BYTES = 2 << 20  # of device memory, as rtswapd sees it on every GPU
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ def parse_device(budget: str, link: str | None, chunk: str | None) -> Device:
     chunk_bytes = (
         parse_bytes(chunk, "--chunk") if chunk else _core.default_chunk_bytes(budget_bytes)
     )
-    if chunk_bytes < 1 << 16 or chunk_bytes & (chunk_bytes - 1):
-        raise InvalidArgument(f"--chunk={chunk!r} is not a power of two of at least 64KiB.")
+    if chunk_bytes % GRANULARITY_BYTES:
+        raise InvalidArgument(f"--chunk={chunk!r} is not a multiple of 2MiB.")
     if budget_bytes < chunk_bytes:
-        raise InvalidArgument(f"--budget={budget!r} is less than one chunk of {chunk_bytes} bytes.")
+        raise InvalidArgument(
+            f"--budget={budget!r} is less than one chunk of {show_bytes(chunk_bytes)}."
+        )
     return Device(chunk_bytes, budget_bytes // chunk_bytes, parse_link(link) if link else 0)
 
 

@@ -9,18 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtswap.errors import InvalidArgument
+from rtswap.offline.text_file import read_lines
 
 _FIXED_FIELDS = 4  # before the indices
 
 
 def import_rtswap_cfg(path: Path) -> str:
     """The text of a task file. ``InvalidArgument`` names file and line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{path} cannot be read: {error}") from None
     tasks: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             tasks.append(_task(line, f"{path}:{number}", len(tasks) + 1))
     if not tasks:

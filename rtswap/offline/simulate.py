@@ -55,10 +55,14 @@ class Simulated:
     def kept(self) -> bool:
         """No promised job was late, dropped, or above its bound, and no invariant was broken."""
         return not self.violations and not any(
-            task.state == "refused"
-            or (task.bound_ns and (task.missed or task.dropped or task.above_bound))
+            task.bound_ns and (task.missed or task.dropped or task.above_bound)
             for task in self.tasks
         )
+
+    @property
+    def refused(self) -> list[str]:
+        """Names of the tasks that did not run because nothing could be promised."""
+        return [task.name for task in self.tasks if task.state == "refused"]
 
 
 def simulate(specs: list[TaskSpec], device: Device, course: Course) -> Simulated:

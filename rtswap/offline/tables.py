@@ -101,6 +101,8 @@ def print_simulation(report: Simulated, console: Console) -> None:
             console.print(f"  {task.name}: {task.reason}")
     for violation in report.violations:
         console.print(f"  an invariant was broken, please report this: {violation}")
+    if report.refused:
+        console.print(f"  [bold]nothing was promised to {', '.join(report.refused)}")
     console.print(
         "  every promise was kept" if report.kept else "  [bold]not every promise was kept"
     )

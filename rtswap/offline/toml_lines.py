@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtswap.errors import InvalidArgument
+from rtswap.offline.text_file import read_lines
 
 Value = str | int | float | bool
 
@@ -68,12 +69,8 @@ def read_tables(path: Path, *names: str) -> list[Table]:
     ``InvalidArgument`` names the line.
     """
     known = " or ".join(f"[[{name}]]" for name in names)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgument(f"{path} cannot be read: {error}") from None
     tables: list[Table] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}:{number}"
         text = line.strip()
         if not text or text.startswith("#"):

@@ -28,15 +28,15 @@ def run(
     if not output.parent.is_dir():  # found before minutes of measuring
         raise InvalidArgument(f"--output {output}: there is no folder {output.parent}.")
     inputs = make_inputs(shapes)
+    request = Request(load_model(target), inputs, target, shapes, passes, simulate)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), console=console, transient=True
     ) as bars:
-        bar = bars.add_task("building the model", total=None)
+        bar = bars.add_task("", total=None)
 
         def progress(what: str, done: int, steps: int) -> None:
             bars.update(bar, description=what, completed=done, total=steps)
 
-        request = Request(load_model(target), inputs, target, shapes, passes, simulate)
         profile = measure(request, progress)
     output.write_text(profile_text(profile), encoding="utf-8")
     _print(profile, console)

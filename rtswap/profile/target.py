@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,24 @@ def load_model(target: str) -> nn.Module:
         raise InvalidArgument(f"{target!r}: {module.__name__} has no {factory_name!r}.")
     if not callable(factory):
         raise InvalidArgument(f"{target!r} is a {type(factory).__name__}; it cannot be called.")
+    if _needs_arguments(factory):
+        raise InvalidArgument(
+            f"{target!r} needs arguments. Write a function without: def camera(): return ..."
+        )
     model = factory()
     if not isinstance(model, nn.Module):
         raise InvalidArgument(f"{target!r} made a {type(model).__name__}, not a torch module.")
     return model.eval()
+
+
+def _needs_arguments(factory: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError:
+        return True
+    except ValueError:  # a builtin that does not say
+        return False
+    return False
 
 
 def make_inputs(shapes: Sequence[str]) -> tuple[Tensor, ...]:

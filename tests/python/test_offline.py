@@ -272,5 +272,16 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert timeline.stat().st_size > 10_000
     done = runner.invoke(app, ["plan", path, "--budget", "lots"])
     assert done.exit_code == 2
-    done = runner.invoke(app, ["simulate", path, *flags, "--horizon", "long"])
-    assert done.exit_code == 2
+    for wrong in (["--horizon", "long"], ["--seed", "-1"], ["--plot", str(tmp_path / "run.doc")]):
+        done = runner.invoke(app, ["simulate", path, *flags, *wrong])
+        assert done.exit_code == 2, wrong
+
+
+def test_a_simulation_names_whom_nothing_was_promised(tmp_path: Path) -> None:
+    path = str(write(tmp_path, VEHICLE))
+    done = CliRunner().invoke(
+        app, ["simulate", path, "--budget", "1GiB", "--link", "24", "--horizon", "1s"]
+    )
+    assert done.exit_code == 1
+    assert "nothing was promised to planner" in done.output
+    assert "every promise was kept" in done.output

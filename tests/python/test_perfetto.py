@@ -82,7 +82,7 @@ def test_devices_are_processes():
 def test_what_is_no_trace_is_named_with_its_line(tmp_path):
     file = tmp_path / "trace"
     good = json.dumps(event("released", 1))
-    for text, line in ((f"{good}\nhello\n", 2), ("[]\n", 1), ("{}\n", 1)):
+    for text, line in ((f"{good}\nhello\n", 2), ("[]\n", 1), ('{"kind":"run_end"}\n', 1)):
         file.write_text(text)
         result = CliRunner().invoke(app, ["trace", str(file), "--output", str(tmp_path / "out")])
         assert result.exit_code == 2

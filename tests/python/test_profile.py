@@ -141,6 +141,7 @@ def test_a_factory_makes_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "number = 3\n"
         "def linear():\n    return torch.nn.Linear(3, 4).train()\n"
         "def text():\n    return 'model'\n"
+        "def sized(size):\n    return torch.nn.Linear(size, 1)\n"
         "def lacks():\n    import no_such_module\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -154,6 +155,7 @@ def test_a_factory_makes_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("some_models:conv", "has no 'conv'"),
         ("some_models:number", "cannot be called"),
         ("some_models:text", "made a str"),
+        ("some_models:sized", "needs arguments"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             load_model(target)
@@ -205,7 +207,9 @@ def test_stretches_shorten_the_blocks_of_a_plan(tmp_path: Path) -> None:
         specs = read_task_file(tasks)
         plan = make_plan(specs, device)
         assert plan.admitted
-        assert simulate(specs, device, Course(horizon_ns=4 * 10**9)).kept
+        report = simulate(specs, device, Course(horizon_ns=4 * 10**9))
+        assert report.kept
+        assert not report.refused
         return [task.block_ns for task in plan.tasks]
 
     whole, in_stretches = blocks_ns(()), blocks_ns(PROFILE.stretches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,10 @@ def test_tally_of_a_task_that_never_ran_has_no_responses() -> None:
 def test_trace_file_and_picture(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     path.write_text(
-        '{"kind": "run_begin", "at_ns": 100000000, "task": "a@1"}\n'
-        '{"kind": "run_end", "at_ns": 200000000, "task": "a@1"}\n'
+        "".join(
+            json.dumps({**event(kind, at_ns, "a@1"), "device": 0, "job": 1, "detail": ""}) + "\n"
+            for kind, at_ns in (("run_begin", 100_000_000), ("run_end", 200_000_000))
+        )
     )
     jobs = [JobRecord("a", 0, 0, 150_000_000, "missed", end_ns=200_000_000)]
     panels = [picture.Panel(title, build(load(path)), jobs, 0) for title in ("one", "two")]

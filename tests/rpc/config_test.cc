@@ -87,7 +87,10 @@ TEST_CASE("mistakes in flags are named") {
   CHECK(parse({"--simulate", "1GiB", "--link-bandwidth", "1GB/s"})->config.link_bytes_per_s ==
         1'000'000'000);
   CHECK_THAT(parse({"--version"})->print_and_exit, test::contains("rtswapd 0."));
-  CHECK_THAT(parse({"--help"})->print_and_exit, test::contains("--wait-for"));
+  CHECK_THAT(parse({"--budget", "1GiB", "2GiB"}).error().message, test::contains("2GiB"));
+  CHECK_THAT(parse({"--budget", "1GiB", "--budget", "2GiB"}).error().message,
+             test::contains("more than once"));
+  CHECK_THAT(parse({"--help"})->print_and_exit, test::contains("--wait-for N "));
 }
 
 TEST_CASE("the task file gives settings by name") {

@@ -1,0 +1,17 @@
+"""Files that people write, read with errors that they understand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtswap.errors import InvalidArgument
+
+
+def read_lines(path: Path) -> list[str]:
+    """``InvalidArgument`` says why a file cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InvalidArgument(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"{path} cannot be read: it is no text in UTF-8.") from None
