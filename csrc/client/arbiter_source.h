@@ -21,7 +21,7 @@ class ArbiterSource {
   ArbiterSource& operator=(const ArbiterSource&) = delete;
 
   // A new link, not started. Blocks.
-  virtual Result<std::unique_ptr<protocol::Link>> connect() = 0;
+  virtual Result<std::unique_ptr<protocol::Link>> connect(const Interrupted& interrupted) = 0;
 
   // The device with a context, for this process. Blocks.
   virtual Result<std::shared_ptr<driver::Driver>> open_driver(
@@ -30,7 +30,7 @@ class ArbiterSource {
   // Its chunks. `index`: of the device in the Welcome of `session`. Blocks.
   virtual Result<std::shared_ptr<const bank::Bank>> open_bank(
       driver::Driver& driver, const protocol::DeviceDescription& device, protocol::Link& link,
-      protocol::SessionId session, uint32_t index) = 0;
+      protocol::SessionId session, uint32_t index, const Interrupted& interrupted) = 0;
 
   // False: a lost link is the end, and connect() works once.
   virtual bool can_reconnect() const noexcept = 0;

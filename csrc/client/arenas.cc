@@ -15,12 +15,23 @@ using namespace rtswap::literals;
 
 constexpr int64_t kSnapshotLimit_ns = 10_s;
 
+// Asks anew each time: an answer takes microseconds unless the arbiter hangs.
+Result<protocol::Snapshot> take_snapshot(protocol::Link& link, const Interrupted& interrupted) {
+  const int64_t give_up_ns = monotonic_now_ns() + kSnapshotLimit_ns;
+  for (;;) {
+    Result<protocol::Snapshot> now = link.snapshot(kLookEvery_ns);
+    const bool late = !now && now.error().code == ErrorCode::timed_out;
+    if (!late || monotonic_now_ns() >= give_up_ns) return now;
+    RTSWAP_TRY(check(interrupted));
+  }
+}
+
 // The arbiter ends sessions that report more than there is beside its bank. Looked up before, that
 // is an error of the call that would have reported it.
 Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64_t static_bytes,
-                           bool guard) {
+                           bool guard, const Interrupted& interrupted) {
   if (static_bytes == 0) return {};
-  RTSWAP_ASSIGN(const protocol::Snapshot now, link.snapshot(kSnapshotLimit_ns));
+  RTSWAP_ASSIGN(const protocol::Snapshot now, take_snapshot(link, interrupted));
   const auto device = std::find_if(now.devices.begin(), now.devices.end(),
                                    [&](const auto& entry) { return entry.uuid == uuid; });
   if (device == now.devices.end()) return {};
@@ -66,7 +77,7 @@ Result<ArenaRecord*> Core::open_arena_of(engine::ArenaId id) {
   return arena;
 }
 
-Status Core::use_device(uint32_t device) {
+Status Core::use_device(uint32_t device, const Interrupted& interrupted) {
   // Before mutex_, so that a second caller waits for the first one's preparation.
   const std::lock_guard device_lock(device_mutex_);
   {
@@ -80,10 +91,10 @@ Status Core::use_device(uint32_t device) {
     if (gone(device)) return fail(gone_error(device));
     if (devices_[device] != nullptr) return {};
   }
-  return prepare_device(device);
+  return prepare_device(device, interrupted);
 }
 
-Status Core::prepare_device(uint32_t index) {
+Status Core::prepare_device(uint32_t index, const Interrupted& interrupted) {
   const protocol::DeviceDescription& description = descriptions_[index];
   std::shared_ptr<protocol::Link> link;
   protocol::SessionId session = 0;
@@ -98,10 +109,11 @@ Status Core::prepare_device(uint32_t index) {
     return fail(ErrorCode::unknown_device, "the arbiter does not manage " + description.uuid +
                                                " any more since it was started again");
   }
-  RTSWAP_TRY(
-      check_static_memory(*link, description.uuid, static_bytes_on(description), options_.guard));
+  RTSWAP_TRY(check_static_memory(*link, description.uuid, static_bytes_on(description),
+                                 options_.guard, interrupted));
   RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
-  RTSWAP_ASSIGN(auto bank, source_->open_bank(*driver, description, *link, session, remote));
+  RTSWAP_ASSIGN(auto bank,
+                source_->open_bank(*driver, description, *link, session, remote, interrupted));
   std::unique_ptr<const engine::Guard> guard;
   if (options_.guard) {
     RTSWAP_ASSIGN(guard, make_guard(*driver, description.chunk_bytes));
@@ -132,7 +144,7 @@ uint64_t Core::static_bytes_on(const protocol::DeviceDescription& device) const 
 }
 
 Result<engine::ArenaId> Core::open_arena(uint32_t device, const std::string& label) {
-  RTSWAP_TRY(use_device(device));
+  RTSWAP_TRY(use_device(device, {}));
   const std::lock_guard lock(mutex_);
   if (const auto error = unusable()) return fail(*error);
   const engine::ArenaId id = ++last_arena_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 
 namespace rtswap::client {
@@ -27,13 +28,13 @@ Core::Core(std::unique_ptr<ArbiterSource> source, ConnectOptions options)
 
 Core::~Core() { (void)close(); }
 
-Status Core::open() {
-  RTSWAP_ASSIGN(std::shared_ptr<protocol::Link> link, source_->connect());
+Status Core::open(const Interrupted& interrupted) {
+  RTSWAP_ASSIGN(std::shared_ptr<protocol::Link> link, source_->connect(interrupted));
   protocol::Hello hello;
   hello.process_name = options_.process_name;
   hello.library_version = options_.library_version;
   hello.pid = getpid();
-  RTSWAP_TRY(greet(std::move(link), std::move(hello)));
+  RTSWAP_TRY(greet(std::move(link), std::move(hello), interrupted));
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::connecting) return fail(reason_);
   descriptions_ = welcome_->devices;
@@ -44,7 +45,8 @@ Status Core::open() {
   return {};
 }
 
-Status Core::greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello) {
+Status Core::greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello,
+                   const Interrupted& interrupted) {
   std::unique_lock lock(mutex_);
   if (phase_ == Phase::ended) return fail(reason_);
   phase_ = Phase::connecting;
@@ -56,9 +58,17 @@ Status Core::greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello 
   lock.lock();
   if (phase_ != Phase::connecting) return fail(reason_);  // lost already
   RTSWAP_TRY(link->send(std::move(hello)));
-  const bool answered = wait_limited(changed_, lock, kWelcomeLimit_ns, [this] {
-    return welcome_.has_value() || phase_ != Phase::connecting || closing_;
-  });
+  const int64_t give_up_ns = monotonic_now_ns() + kWelcomeLimit_ns;
+  bool answered = false;
+  while (!answered && monotonic_now_ns() < give_up_ns) {
+    answered = wait_limited(changed_, lock, kLookEvery_ns, [this] {
+      return welcome_.has_value() || phase_ != Phase::connecting || closing_;
+    });
+    if (answered) break;
+    lock.unlock();
+    RTSWAP_TRY(check(interrupted));
+    lock.lock();
+  }
   if (phase_ != Phase::connecting) return fail(reason_);
   if (closing_) return fail(closed_error());
   if (!answered) {

@@ -42,7 +42,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   bool in_child() const noexcept { return fork_guard_.in_child(); }
 
   // The methods of Session, Task and Job, which say what they mean.
-  Status open();
+  Status open(const Interrupted& interrupted);
   Status close();
   bool embedded() const noexcept { return !source_->can_reconnect(); }
   bool connected() const;
@@ -52,7 +52,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   std::optional<int64_t> common_start_ns() const;
   Result<arbiter::Snapshot> snapshot(int64_t limit_ns);
 
-  Status use_device(uint32_t device);
+  Status use_device(uint32_t device, const Interrupted& interrupted);
   Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label);
   Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
                                       const std::function<void(uint64_t, uint64_t)>& progress);
@@ -196,13 +196,14 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   static Result<Verdict> refusal_as_error(Result<Verdict> answer);
 
   // Takes `link` into use, says Hello and waits for the answer. Takes the mutex; blocks.
-  Status greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello);
+  Status greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello,
+               const Interrupted& interrupted);
   // Takes the mutex; blocks.
-  Status prepare_device(uint32_t device);
+  Status prepare_device(uint32_t device, const Interrupted& interrupted);
   void reconnect_until_ended();
   Status try_to_resume();
   Result<protocol::Hello> describe_holdings();
-  Status offer_banks(protocol::Link& link);
+  Status offer_banks(protocol::Link& link, const Interrupted& interrupted);
   void reopen(const protocol::Hello& hello);
   void release_link();
   void close_everything(std::unique_lock<std::mutex>& lock);

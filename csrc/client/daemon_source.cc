@@ -30,10 +30,10 @@ Result<std::shared_ptr<driver::Driver>> open_simulated_device(
   return opened;
 }
 
-Result<std::unique_ptr<protocol::Link>> DaemonSource::connect() {
+Result<std::unique_ptr<protocol::Link>> DaemonSource::connect(const Interrupted& interrupted) {
   Result<std::unique_ptr<protocol::Link>> link =
       fail(ErrorCode::internal, "the library that talks to a daemon returned nothing");
-  connect_function_({.socket_path = socket_path_}, link);
+  connect_function_({.socket_path = socket_path_, .interrupted = interrupted}, link);
   return link;
 }
 
@@ -47,8 +47,8 @@ Result<std::shared_ptr<driver::Driver>> DaemonSource::open_driver(
 
 Result<std::shared_ptr<const bank::Bank>> DaemonSource::open_bank(
     driver::Driver& driver, const protocol::DeviceDescription& device, protocol::Link& link,
-    protocol::SessionId session, uint32_t index) {
-  RTSWAP_ASSIGN(std::vector<UniqueFd> descriptors, link.fetch_chunks(session, index));
+    protocol::SessionId session, uint32_t index, const Interrupted& interrupted) {
+  RTSWAP_ASSIGN(std::vector<UniqueFd> descriptors, link.fetch_chunks(session, index, interrupted));
   if (descriptors.size() != device.chunk_count) {
     return fail(ErrorCode::protocol_violation,
                 "the arbiter announced " + std::to_string(device.chunk_count) + " chunks of " +

@@ -13,14 +13,14 @@ class DaemonSource final : public ArbiterSource {
   DaemonSource(std::string socket_path, rpc::ConnectFunction connect_function)
       : socket_path_(std::move(socket_path)), connect_function_(connect_function) {}
 
-  Result<std::unique_ptr<protocol::Link>> connect() override;
+  Result<std::unique_ptr<protocol::Link>> connect(const Interrupted& interrupted) override;
   Result<std::shared_ptr<driver::Driver>> open_driver(
       const protocol::DeviceDescription& device) override;
   Result<std::shared_ptr<const bank::Bank>> open_bank(driver::Driver& driver,
                                                       const protocol::DeviceDescription& device,
                                                       protocol::Link& link,
-                                                      protocol::SessionId session,
-                                                      uint32_t index) override;
+                                                      protocol::SessionId session, uint32_t index,
+                                                      const Interrupted& interrupted) override;
   bool can_reconnect() const noexcept override { return true; }
   void release() override {}  // the memory is the daemon's
   std::string name(const std::string& arbiter_version) const override {

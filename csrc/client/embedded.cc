@@ -82,11 +82,12 @@ class EmbeddedLink final : public protocol::Link {
 
   Result<protocol::Snapshot> snapshot(int64_t) override { return arbiter_->loop().snapshot(); }
 
-  Result<std::vector<UniqueFd>> fetch_chunks(protocol::SessionId, uint32_t) override {
+  Result<std::vector<UniqueFd>> fetch_chunks(protocol::SessionId, uint32_t,
+                                             const Interrupted&) override {
     return fail(ErrorCode::internal, "an embedded arbiter shares its bank, not descriptors of it");
   }
-  Status offer_chunks(const std::string&, const std::string&, uint64_t,
-                      const std::vector<int>&) override {
+  Status offer_chunks(const std::string&, const std::string&, uint64_t, const std::vector<int>&,
+                      const Interrupted&) override {
     return {};
   }
 
@@ -102,7 +103,7 @@ EmbeddedSource::EmbeddedSource(EmbeddedDevice device, const std::string& version
 
 EmbeddedSource::~EmbeddedSource() = default;
 
-Result<std::unique_ptr<protocol::Link>> EmbeddedSource::connect() {
+Result<std::unique_ptr<protocol::Link>> EmbeddedSource::connect(const Interrupted&) {
   return std::make_unique<EmbeddedLink>(arbiter_);
 }
 
@@ -113,7 +114,7 @@ Result<std::shared_ptr<driver::Driver>> EmbeddedSource::open_driver(
 
 Result<std::shared_ptr<const bank::Bank>> EmbeddedSource::open_bank(
     driver::Driver&, const protocol::DeviceDescription&, protocol::Link&, protocol::SessionId,
-    uint32_t) {
+    uint32_t, const Interrupted&) {
   return device_.bank;
 }
 

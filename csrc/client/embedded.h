@@ -18,14 +18,14 @@ class EmbeddedSource final : public ArbiterSource {
   ~EmbeddedSource() override;
 
   // Its messages are delivered on the arbiter's thread.
-  Result<std::unique_ptr<protocol::Link>> connect() override;
+  Result<std::unique_ptr<protocol::Link>> connect(const Interrupted& interrupted) override;
   Result<std::shared_ptr<driver::Driver>> open_driver(
       const protocol::DeviceDescription& device) override;
   Result<std::shared_ptr<const bank::Bank>> open_bank(driver::Driver& driver,
                                                       const protocol::DeviceDescription& device,
                                                       protocol::Link& link,
-                                                      protocol::SessionId session,
-                                                      uint32_t index) override;
+                                                      protocol::SessionId session, uint32_t index,
+                                                      const Interrupted& interrupted) override;
   bool can_reconnect() const noexcept override { return false; }
   // Ends the arbiter; frees its bank and the lock of the device.
   void release() override;

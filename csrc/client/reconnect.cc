@@ -38,10 +38,14 @@ Status Core::try_to_resume() {
     changed_.wait(lock, [this] { return closing_ || !has_running_jobs(); });
     if (closing_) return fail(*unusable());
   }
-  RTSWAP_ASSIGN(std::shared_ptr<protocol::Link> link, source_->connect());
-  RTSWAP_TRY(offer_banks(*link));
+  const Interrupted when_closing = [this] {
+    const std::lock_guard lock(mutex_);
+    return closing_;
+  };
+  RTSWAP_ASSIGN(std::shared_ptr<protocol::Link> link, source_->connect(when_closing));
+  RTSWAP_TRY(offer_banks(*link, when_closing));
   RTSWAP_ASSIGN(protocol::Hello hello, describe_holdings());
-  RTSWAP_TRY(greet(std::move(link), hello));
+  RTSWAP_TRY(greet(std::move(link), hello, {}));
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::connecting) return fail(reason_);
   phase_ = Phase::connected;
@@ -51,7 +55,7 @@ Status Core::try_to_resume() {
 }
 
 // A restarted arbiter has lost its chunks; whoever has descriptors of them gives copies back.
-Status Core::offer_banks(protocol::Link& link) {
+Status Core::offer_banks(protocol::Link& link, const Interrupted& interrupted) {
   std::vector<std::shared_ptr<Device>> devices;
   {
     const std::lock_guard lock(mutex_);
@@ -61,7 +65,7 @@ Status Core::offer_banks(protocol::Link& link) {
     if (devices[i] == nullptr) continue;  // of a device that is gone nothing is wanted
     const bank::Bank& bank = devices[i]->bank();
     RTSWAP_TRY(link.offer_chunks(bank.id(), descriptions_[i].uuid, bank.chunk_bytes(),
-                                 bank.descriptors()));
+                                 bank.descriptors(), interrupted));
   }
   return {};
 }

@@ -109,7 +109,9 @@ class SessionHandle final : public Session {
     if (core_->in_child()) return ForkGuard::closed_in_child();
     return core_->find_device(uuid);
   }
-  Status use_device(uint32_t device) override { return guarded(core_, &Core::use_device, device); }
+  Status use_device(uint32_t device, const Interrupted& interrupted) override {
+    return guarded(core_, &Core::use_device, device, interrupted);
+  }
   Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label) override {
     return guarded(core_, &Core::open_arena, device, label);
   }
@@ -171,13 +173,14 @@ Result<std::unique_ptr<ArbiterSource>> make_source(const ConnectOptions& options
 Result<std::shared_ptr<Session>> connect_through(std::unique_ptr<ArbiterSource> source,
                                                  ConnectOptions options) {
   if (options.process_name.empty()) options.process_name = program_invocation_short_name;
-  options.progress = {};  // the caller's for the duration of the call only
+  options.progress = {};  // the caller's for the duration of the call only,
+  const Interrupted interrupted = std::exchange(options.interrupted, {});  // and so is this
   // In a forked child the core is left alone: its threads are not there to be joined, and its link
   // and memory are the parent's.
   const CorePtr core(new Core(std::move(source), std::move(options)), [](Core* made) {
     if (!made->in_child()) delete made;
   });
-  RTSWAP_TRY(core->open());
+  RTSWAP_TRY(core->open(interrupted));
   return std::make_shared<SessionHandle>(core);
 }
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "csrc/arbiter/arbiter.h"
+#include "csrc/base/interrupted.h"
 #include "csrc/base/result.h"
 #include "csrc/driver/driver.h"
 #include "csrc/engine/engine.h"
@@ -60,6 +61,7 @@ struct ConnectOptions {
   bool verify = false;        // engine::EngineOptions::verify
   bool guard = false;         // a chunk of NaN on each device in use: engine/guard.h
   std::function<void(uint32_t done, uint32_t total)> progress;  // making or importing chunks
+  Interrupted interrupted = {};  // asked while connect() waits for a daemon
 };
 
 struct TaskOptions {
@@ -152,7 +154,7 @@ class Task {
 
 class Session {
  public:
-  // Connects, waits for Welcome, makes or imports the banks. Blocks.
+  // Connects, waits for Welcome, makes the bank. Blocks; `interrupted`.
   static Result<std::shared_ptr<Session>> connect(ConnectOptions options);
 
   virtual ~Session() = default;
@@ -169,8 +171,8 @@ class Session {
   // Prepares a device of this session for use: driver, bank import, engine, and one measurement of
   // the link, which is reported to the arbiter. `static_memory` when static_bytes and the guard do
   // not fit beside the bank, `out_of_memory` when there is no room for the guard. Idempotent; done
-  // by open_arena as well. Blocks.
-  virtual Status use_device(uint32_t device) = 0;
+  // by open_arena as well. Blocks; `interrupted` while it waits for a daemon.
+  virtual Status use_device(uint32_t device, const Interrupted& interrupted = {}) = 0;
 
   // An arena for one or several tasks. Segments are added (outside jobs), their images filled by
   // the caller, then publish_arena makes the arbiter know the new size: the first one at once, a

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "csrc/base/interrupted.h"
 #include "csrc/base/result.h"
 #include "csrc/base/unique_fd.h"
 #include "csrc/protocol/messages.h"
@@ -48,12 +49,15 @@ class Link {
 
   // The bank's chunks of one device as descriptors, index = ChunkId. Blocks (a second socket);
   // called after Welcome, not from a receiver call.
-  virtual Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device) = 0;
+  virtual Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device,
+                                                     const Interrupted& interrupted = {}) = 0;
 
   // Gives copies of the descriptors back to an arbiter that restarted and asks for them; before
   // Hello on a new link. `fds` stay the caller's. Does nothing when the arbiter has its chunks.
+  // Blocks.
   virtual Status offer_chunks(const std::string& bank_id, const std::string& device_uuid,
-                              uint64_t chunk_bytes, const std::vector<int>& fds) = 0;
+                              uint64_t chunk_bytes, const std::vector<int>& fds,
+                              const Interrupted& interrupted = {}) = 0;
 
  protected:
   Link() = default;

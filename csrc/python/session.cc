@@ -56,7 +56,15 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
   options.guard = guard;
   const Progress report = with_gil(progress);
   if (report) options.progress = [&report](uint32_t done, uint32_t total) { report(done, total); };
-  return SessionObject(take_unlocked([&] { return client::Session::connect(std::move(options)); }));
+  return SessionObject(take_interruptible([&](const Interrupted& interrupted) {
+    options.interrupted = interrupted;
+    return client::Session::connect(std::move(options));
+  }));
+}
+
+void use_device(SessionObject& session, uint32_t device) {
+  take_interruptible(
+      [&](const Interrupted& interrupted) { return session->use_device(device, interrupted); });
 }
 
 engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int kind, uint64_t bytes,
@@ -131,15 +139,11 @@ void bind_session(py::module_& module) {
             return take(self->find_device(uuid));
           },
           py::arg("uuid"))
-      .def(
-          "use_device",
-          [](SessionObject& self, uint32_t device) {
-            take_unlocked([&] { return self->use_device(device); });
-          },
-          py::arg("device"))
+      .def("use_device", &use_device, py::arg("device"))
       .def(
           "open_arena",
           [](SessionObject& self, uint32_t device, const std::string& label) {
+            use_device(self, device);
             return take_unlocked([&] { return self->open_arena(device, label); });
           },
           py::arg("device"), py::arg("label"))

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "csrc/base/clock.h"
 #include "csrc/rpc/codec.h"
@@ -35,8 +36,10 @@ Error garbage(const std::string& what) {
 // non-blocking sockets alike.
 class Connection {
  public:
-  Connection(int socket, int64_t limit_ns)
-      : socket_(socket), deadline_ns_(monotonic_now_ns() + limit_ns) {}
+  Connection(int socket, int64_t limit_ns, Interrupted interrupted = {})
+      : socket_(socket),
+        deadline_ns_(monotonic_now_ns() + limit_ns),
+        interrupted_(std::move(interrupted)) {}
 
   Status send_bytes(std::span<const char> bytes) {
     while (!bytes.empty()) {
@@ -116,10 +119,11 @@ class Connection {
       const int64_t left_ns = deadline_ns_ - monotonic_now_ns();
       if (left_ns <= 0) return fail(stalled());
       pollfd entry{socket_, events, 0};
-      const int timeout_ms = static_cast<int>(std::min<int64_t>(left_ns / 1'000'000 + 1, 60'000));
-      const int ready = ::poll(&entry, 1, timeout_ms);
+      const int64_t slice_ns = std::min(left_ns, kLookEvery_ns);
+      const int ready = ::poll(&entry, 1, static_cast<int>(slice_ns / 1'000'000 + 1));
       if (ready > 0) return {};
       if (ready < 0 && errno != EINTR) return fail(ended());
+      RTSWAP_TRY(check(interrupted_));
     }
   }
 
@@ -186,6 +190,7 @@ class Connection {
 
   const int socket_;
   const int64_t deadline_ns_;
+  const Interrupted interrupted_;
 };
 
 v1::DescriptorReply refusal(const Error& error) {
@@ -235,8 +240,8 @@ Status serve_offer(Connection& connection, ChunkExchange& exchange, const v1::Of
 }  // namespace
 
 Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& request,
-                                                int64_t limit_ns) {
-  Connection connection(socket, limit_ns);
+                                                int64_t limit_ns, const Interrupted& interrupted) {
+  Connection connection(socket, limit_ns, interrupted);
   v1::DescriptorRequest wire;
   wire.set_protocol_version(protocol::kVersion);
   wire.mutable_fetch()->set_session_id(request.session);
@@ -251,8 +256,8 @@ Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& re
 }
 
 Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<int>& fds,
-                         int64_t limit_ns) {
-  Connection connection(socket, limit_ns);
+                         int64_t limit_ns, const Interrupted& interrupted) {
+  Connection connection(socket, limit_ns, interrupted);
   v1::DescriptorRequest wire;
   wire.set_protocol_version(protocol::kVersion);
   v1::OfferChunks* out = wire.mutable_offer();

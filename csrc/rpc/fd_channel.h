@@ -8,6 +8,7 @@
 // against the sender's descriptor limit.
 //
 // Every call blocks, on a deadline of its own. Errors: `timed_out` when the peer stalls,
+// `interrupted` when the caller says so (csrc/base/interrupted.h),
 // `daemon_unavailable` when the connection ends early, `protocol_violation` for anything that is
 // not the above, `descriptor_limit` when this process may not open enough files.
 #pragma once
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "csrc/base/interrupted.h"
 #include "csrc/base/result.h"
 #include "csrc/base/unique_fd.h"
 #include "csrc/protocol/messages.h"
@@ -32,7 +34,8 @@ std::string descriptor_socket_path(const std::string& socket_path);
 
 // Connects to a Unix socket. `daemon_unavailable` says which of missing, refused, no permission it
 // is, and what to do; `invalid_argument` for a path that is too long for a socket.
-Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns);
+Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns,
+                              const Interrupted& interrupted = {});
 
 // Raises the soft limit on open files so that `count` more fit (with room for the program's own);
 // `descriptor_limit` with both numbers when the hard limit is too low.
@@ -52,10 +55,11 @@ struct ChunkOffer {
 // --- client -------------------------------------------------------------------------------------
 
 Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& request,
-                                                int64_t limit_ns);
+                                                int64_t limit_ns,
+                                                const Interrupted& interrupted = {});
 // Sends copies of `fds` when the arbiter wants them. REQUIRES: fds.size() == offer.chunk_count.
 Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<int>& fds,
-                         int64_t limit_ns);
+                         int64_t limit_ns, const Interrupted& interrupted = {});
 
 // --- arbiter ------------------------------------------------------------------------------------
 

@@ -62,7 +62,8 @@ class GrpcLink final : public protocol::Link {
       std::unique_lock lock(mutex_);
       wanted_end_ = true;
       half_close();
-      ended_changed_.wait_for(lock, kFarewell, [&] { return ended_; });
+      // One that never answered has nothing to be told.
+      if (session_ != 0) ended_changed_.wait_for(lock, kFarewell, [&] { return ended_; });
       if (!ended_) break_off();
     }
     thread_.join();
@@ -104,19 +105,21 @@ class GrpcLink final : public protocol::Link {
     return decode(reply);
   }
 
-  Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device) override {
+  Result<std::vector<UniqueFd>> fetch_chunks(SessionId session, uint32_t device,
+                                             const Interrupted& interrupted) override {
     RTSWAP_ASSIGN(const UniqueFd socket,
-                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns));
-    return fetch_descriptors(socket.get(), {session, device}, kDescriptorLimit_ns);
+                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns, interrupted));
+    return fetch_descriptors(socket.get(), {session, device}, kDescriptorLimit_ns, interrupted);
   }
 
   Status offer_chunks(const std::string& bank_id, const std::string& device_uuid,
-                      uint64_t chunk_bytes, const std::vector<int>& fds) override {
+                      uint64_t chunk_bytes, const std::vector<int>& fds,
+                      const Interrupted& interrupted) override {
     RTSWAP_ASSIGN(const UniqueFd socket,
-                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns));
+                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns, interrupted));
     return offer_descriptors(socket.get(),
                              {bank_id, device_uuid, chunk_bytes, static_cast<uint32_t>(fds.size())},
-                             fds, kDescriptorLimit_ns);
+                             fds, kDescriptorLimit_ns, interrupted);
   }
 
  private:
@@ -308,13 +311,31 @@ class GrpcLink final : public protocol::Link {
   bool ended_ = false;
 };
 
+// The call that the queue knows by `context` has ended, at the latest when it is cancelled.
+Status await_call(grpc::CompletionQueue& queue, grpc::ClientContext& context,
+                  const Interrupted& interrupted) {
+  void* done = nullptr;
+  bool ok = false;
+  Status status;
+  while (queue.AsyncNext(&done, &ok, from_now(kLookEvery_ns)) == grpc::CompletionQueue::TIMEOUT) {
+    if (!status) continue;
+    status = check(interrupted);
+    if (!status) context.TryCancel();
+  }
+  return status;
+}
+
 Status identify(v1::Arbiter::Stub& stub, const ConnectOptions& options) {
   grpc::ClientContext context;
   context.set_deadline(from_now(options.timeout_ns));
   v1::IdentifyRequest request;
   request.set_protocol_version(protocol::kVersion);
   v1::IdentifyReply reply;
-  const grpc::Status status = stub.Identify(&context, request, &reply);
+  grpc::Status status;
+  grpc::CompletionQueue queue;
+  const auto call = stub.AsyncIdentify(&context, request, &queue);
+  call->Finish(&reply, &status, &context);
+  RTSWAP_TRY(await_call(queue, context, options.interrupted));
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return fail(ErrorCode::daemon_unavailable, "rtswapd at " + options.socket_path +
                                                    " accepts connections but does not answer; it "
@@ -343,7 +364,8 @@ Status identify(v1::Arbiter::Stub& stub, const ConnectOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<protocol::Link>> connect(const ConnectOptions& options) {
-  RTSWAP_ASSIGN(UniqueFd socket, connect_unix(options.socket_path, options.timeout_ns));
+  RTSWAP_ASSIGN(UniqueFd socket,
+                connect_unix(options.socket_path, options.timeout_ns, options.interrupted));
   UniqueFd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
   if (!duplicate) {
     return fail(ErrorCode::descriptor_limit, "this process may not open more files");

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "csrc/base/interrupted.h"
 #include "csrc/base/result.h"
 #include "csrc/protocol/link.h"
 
@@ -17,10 +18,11 @@ namespace rtswap::rpc {
 struct ConnectOptions {
   std::string socket_path;             // the daemon's listening socket
   int64_t timeout_ns = 3'000'000'000;  // for connecting and Identify, each
+  Interrupted interrupted = {};        // asked meanwhile
 };
 
 // Connects; the caller then sends Hello. `daemon_unavailable` (no socket, nobody listens, no
-// permission: each named) or `protocol_mismatch`.
+// permission: each named), `protocol_mismatch` or `interrupted`.
 Result<std::unique_ptr<protocol::Link>> connect(const ConnectOptions& options);
 
 // extern "C" entry point of librtswap_grpc.so, same meaning as connect(). Both sides are built

@@ -61,7 +61,8 @@ size_t open_descriptors() {
 
 std::string descriptor_socket_path(const std::string& socket_path) { return socket_path + ".fds"; }
 
-Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns) {
+Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns,
+                              const Interrupted& interrupted) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
@@ -91,6 +92,7 @@ Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns) {
                       " exists but does not accept connections; it hangs or "
                       "is stopped");
     }
+    RTSWAP_TRY(check(interrupted));
     sleep_until_ns(monotonic_now_ns() + 1'000'000);
   }
   return fd;

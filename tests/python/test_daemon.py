@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import _thread
+import linecache
+import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 import rtswap
+from rtswap import runtime
 from tests.support.daemon import Daemon
 from tests.support.worker import Worker, WorkerError
 
@@ -102,6 +109,57 @@ def test_tasks_start_together_with_the_settings_of_the_file(tmp_path):
         start = slow_clock["releases_ns"][0]
         assert all((at - start) % 300_000_000 == 0 for at in slow_clock["releases_ns"])
         assert all((at - start) % 150_000_000 == 0 for at in fast_clock["releases_ns"])
+
+
+def interrupt_at(call: str) -> threading.Thread:
+    """Presses Ctrl-C once the main thread is in a line that makes this call."""
+    main = threading.main_thread().ident
+
+    def press() -> None:
+        line = ""
+        while call not in line:
+            frame = sys._current_frames()[main]
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return thread
+
+
+def expect_interrupted_in(call: str, enable: Callable[[], object]) -> None:
+    """Not up to the call's own limit, with the signal noticed behind it."""
+    thread = interrupt_at(call)
+    with pytest.raises(KeyboardInterrupt) as error:
+        enable()
+    thread.join()
+    assert call in (traceback.extract_tb(error.tb)[-1].line or "")
+
+
+def test_ctrl_c_ends_the_wait_for_a_daemon_that_hangs():
+    with Daemon(*SMALL) as daemon:
+        daemon.suspend()
+        expect_interrupted_in("Session.connect(", lambda: rtswap.enable(daemon.socket))
+        daemon.resume()
+        assert rtswap.enable(daemon.socket).connected
+        rtswap.disable()
+
+
+def test_ctrl_c_ends_the_wait_for_its_memory(monkeypatch):
+    with Daemon(*SMALL) as daemon:
+        connect = runtime.connect
+
+        def connect_then_hang(*arguments):
+            session = connect(*arguments)
+            daemon.suspend()
+            return session
+
+        monkeypatch.setattr(runtime, "connect", connect_then_hang)
+        expect_interrupted_in(".use_device(", lambda: rtswap.enable(daemon.socket))
+        daemon.resume()
+        monkeypatch.undo()
+        assert rtswap.enable(daemon.socket).connected
+        rtswap.disable()
 
 
 def test_memory_beside_the_bank_that_is_not_there_is_refused_at_once():

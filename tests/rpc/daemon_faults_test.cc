@@ -239,6 +239,35 @@ TEST_CASE("a client whose daemon hangs can still be destroyed") {
   CHECK(::kill(daemon.pid(), SIGCONT) == 0);
 }
 
+TEST_CASE("waiting for a daemon that is stopped ends when the caller says so") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  auto client = std::make_unique<Client>(daemon.socket());
+  const auto session = client->hello().session;
+  ::kill(daemon.pid(), SIGSTOP);
+  int questions = 0;
+  const Interrupted interrupted = [&questions] { return ++questions > 2; };
+  SECTION("connecting") {
+    constexpr int64_t kHour_ns = 3600'000'000'000;
+    const auto connected = rpc::connect({daemon.socket(), kHour_ns, interrupted});
+    REQUIRE_FALSE(connected.has_value());
+    CHECK(connected.error().code == ErrorCode::interrupted);
+  }
+  SECTION("fetching chunks") {
+    const auto chunks = client->link().fetch_chunks(session, 0, interrupted);
+    REQUIRE_FALSE(chunks.has_value());
+    CHECK(chunks.error().code == ErrorCode::interrupted);
+  }
+  SECTION("offering them") {
+    const Status offered = client->link().offer_chunks("bank", "SIM-0", 1, {0}, interrupted);
+    REQUIRE_FALSE(offered.has_value());
+    CHECK(offered.error().code == ErrorCode::interrupted);
+  }
+  CHECK(questions == 3);
+  CHECK(::kill(daemon.pid(), SIGCONT) == 0);
+}
+
 TEST_CASE("a restarted daemon takes the bank over from a client that comes back") {
   const Folder folder;
   auto daemon = std::make_unique<Daemon>(folder);

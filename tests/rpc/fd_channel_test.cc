@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include <filesystem>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "csrc/base/units.h"
 #include "csrc/rpc/codec.h"
 #include "tests/catch.h"
+#include "tests/temporary_folder.h"
 
 using namespace rtswap;
 
@@ -230,6 +232,22 @@ TEST_CASE("connection errors say which it is and what to do") {
 
   CHECK(rpc::connect_unix(std::string(200, 'x'), 1_s).error().code == ErrorCode::invalid_argument);
   std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("a daemon that accepts nobody is not waited for when the caller says so") {
+  const test::TemporaryFolder folder;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = folder.path() / "full.sock";
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+  REQUIRE(::listen(listener.get(), 0) == 0);
+  const auto first = rpc::connect_unix(path, 10_s);  // has the only place in the queue
+  REQUIRE(first.has_value());
+  const auto second = rpc::connect_unix(path, 3600_s, [] { return true; });
+  REQUIRE_FALSE(second.has_value());
+  CHECK(second.error().code == ErrorCode::interrupted);
 }
 
 TEST_CASE("more chunks than the hard limit allows are refused with both numbers") {

@@ -365,6 +365,17 @@ TEST_CASE("an arbiter that refuses the connection is an error of connect") {
   refusal.join();
 }
 
+TEST_CASE("waiting for the answer to Hello ends when the caller says so") {
+  const auto script = std::make_shared<ScriptedArbiter>();
+  script->answers_hello = false;
+  int questions = 0;
+  ConnectOptions options;
+  options.interrupted = [&questions] { return ++questions > 1; };
+  const auto session = connect_through(std::make_unique<ScriptedSource>(script), options);
+  REQUIRE_FALSE(session.has_value());
+  CHECK(session.error().code == ErrorCode::interrupted);
+}
+
 TEST_CASE("the common start is known when the arbiter tells it") {
   const auto script = std::make_shared<ScriptedArbiter>();
   const auto at_once = connect_through(std::make_unique<ScriptedSource>(script), {}).value();

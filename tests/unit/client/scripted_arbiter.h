@@ -177,11 +177,12 @@ class ScriptedLink final : public protocol::Link {
     return {};
   }
   Result<protocol::Snapshot> snapshot(int64_t) override { return protocol::Snapshot{}; }
-  Result<std::vector<UniqueFd>> fetch_chunks(protocol::SessionId, uint32_t) override {
+  Result<std::vector<UniqueFd>> fetch_chunks(protocol::SessionId, uint32_t,
+                                             const Interrupted&) override {
     return std::vector<UniqueFd>();
   }
-  Status offer_chunks(const std::string&, const std::string&, uint64_t,
-                      const std::vector<int>& fds) override {
+  Status offer_chunks(const std::string&, const std::string&, uint64_t, const std::vector<int>& fds,
+                      const Interrupted&) override {
     const std::lock_guard lock(arbiter_->mutex);
     if (fds.size() == arbiter_->bank->chunk_count()) ++arbiter_->offers;
     return {};
@@ -213,7 +214,7 @@ class ScriptedSource final : public ArbiterSource {
   explicit ScriptedSource(std::shared_ptr<ScriptedArbiter> arbiter)
       : arbiter_(std::move(arbiter)) {}
 
-  Result<std::unique_ptr<protocol::Link>> connect() override {
+  Result<std::unique_ptr<protocol::Link>> connect(const Interrupted&) override {
     const std::lock_guard lock(arbiter_->mutex);
     if (!arbiter_->reachable) return fail(ErrorCode::daemon_unavailable, "nobody listens");
     arbiter_->alive = true;
@@ -226,7 +227,7 @@ class ScriptedSource final : public ArbiterSource {
   }
   Result<std::shared_ptr<const bank::Bank>> open_bank(
       driver::Driver&, const protocol::DeviceDescription& description, protocol::Link&,
-      protocol::SessionId, uint32_t) override {
+      protocol::SessionId, uint32_t, const Interrupted&) override {
     return arbiter_->device_of(description).bank;
   }
   bool can_reconnect() const noexcept override { return true; }

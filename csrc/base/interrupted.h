@@ -1,0 +1,24 @@
+// Waits that their owner may end before their limit.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "csrc/base/result.h"
+
+namespace rtswap {
+
+// Asked again and again while a call waits, by the thread that waits and without locks of ours:
+// true ends the call with `interrupted`. Empty: it waits up to its limit.
+using Interrupted = std::function<bool()>;
+
+// Longest time between two questions.
+inline constexpr int64_t kLookEvery_ns = 50'000'000;
+
+// Fails once the answer is true.
+inline Status check(const Interrupted& interrupted) {
+  if (!interrupted || !interrupted()) return {};
+  return fail(ErrorCode::interrupted, "the caller ended the wait");
+}
+
+}  // namespace rtswap
