@@ -21,15 +21,15 @@ with torch.inference_mode():
 
 # Registered while still on the CPU; `example_inputs` measures what a pass costs.
 see = rtswap.register(camera, name="camera", period_ms=3000, example_inputs=(image,), late="run")
-hear = rtswap.register(radar, name="radar", period_ms=4000, example_inputs=(echoes,), late="run")
+hear = rtswap.register(radar, name="radar", period_ms=2000, example_inputs=(echoes,), late="run")
 device = next(camera.parameters()).device
 image, echoes = image.to(device), echoes.to(device)
 
 with torch.inference_mode():
-    for turn in range(3):
-        with see.job() as looking:
+    for turn, looking in zip(range(3), see.jobs(), strict=False):  # a clock: every 3 seconds
+        with looking:
             scores = camera(image)
-        with hear.job() as listening:
+        with hear.job() as listening:  # released now; its period is the minimum distance
             objects = radar(echoes)
         print(
             f"turn {turn}: camera restored {looking.restored_bytes / 1e6:.0f} MB and answered in "

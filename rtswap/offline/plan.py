@@ -127,7 +127,7 @@ def _task_plan(
         bound_ns=bound,
         limited_by=_sentence(spec, values, promised, answer)
         if bound
-        else _unpromised(spec, answer),
+        else _unpromised(spec),
     )
 
 
@@ -159,7 +159,7 @@ def _sentence(
     return f"{spec.name}{ahead} waits at most {' and '.join(parts)}"
 
 
-def _unpromised(spec: TaskSpec, answer: dict[str, Any]) -> str:
+def _unpromised(spec: TaskSpec) -> str:
     if spec.period_ns:
         return "nothing is promised: the set is refused"
     if not spec.wcet_ns:
