@@ -4,6 +4,7 @@
 
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
+#include "tests/sim/expect.h"
 #include "tests/sim/task_sets.h"
 
 namespace rtswap::simulation {
@@ -32,14 +33,12 @@ TEST_CASE("faults break no invariant and stop nobody for good") {
     const std::vector<SimTask> tasks = test::random_tasks(random, config);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    if (!report.violations.empty()) FAIL(report.violations.front());
+    test::require_no_violation(report);
     for (const SimTaskReport& task : report.tasks) {
       // Best effort beside promises may wait long; promised work may not.
       const bool promised = task.verdict.state == protocol::TaskState::admitted;
       if (!promised) continue;
-      INFO(task.name << " last completed at " << task.last_completion_ns << ", released "
-                     << task.released << ", met " << task.met << ", dropped " << task.dropped);
-      REQUIRE(task.last_completion_ns > config.horizon_ns - 2'500 * kMs);
+      test::require_going_on(task, config.horizon_ns - 2'500 * kMs);
     }
     crashes += report.crashes;
     disconnects += report.disconnects;
@@ -70,7 +69,7 @@ TEST_CASE("a fault of one client costs the others nothing while their memory is 
   // Only crashes: a hang or a broken link may keep the device for the hang limit.
   config.faults.crashes = 4;
   const SimReport report = run(config, {steady, shaky});
-  CHECK(report.violations.empty());
+  test::require_no_violation(report);
   CHECK(report.crashes > 10);
   // Faults hit either client; each one's jobs are lost by its own crashes only.
   const SimTaskReport& first = report.tasks[0];

@@ -4,6 +4,7 @@
 
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
+#include "tests/sim/expect.h"
 #include "tests/sim/task_sets.h"
 
 namespace rtswap::simulation {
@@ -26,16 +27,12 @@ TEST_CASE("promises hold while tasks join, pause and leave") {
     come_and_go(random, config, tasks);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    if (!report.violations.empty()) FAIL(report.violations.front());
+    test::require_no_violation(report);
     for (size_t i = 0; i < tasks.size(); ++i) {
       const SimTaskReport& task = report.tasks[i];
       // A promise that is never given up: the task was admitted, or refused, from its first answer.
       if (task.response_bound_ns == 0 || tasks[i].best_effort_if_refused) continue;
-      INFO(task.name << ": response " << task.response_max_ns << " bound "
-                     << task.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.dropped == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
       jobs += task.met;
       swapped_bytes += task.evicted_bytes;
       admitted_late += tasks[i].join_ns > 0;

@@ -6,6 +6,7 @@
 
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
+#include "tests/sim/expect.h"
 #include "tests/sim/task_sets.h"
 
 namespace rtswap::simulation {
@@ -88,18 +89,14 @@ struct Seen {
 
 // REQUIREs that each admitted task of a set with staged ones kept its promise.
 void look_at(const SimConfig& config, const SimReport& report, Seen& seen) {
-  if (!report.violations.empty()) FAIL(report.violations.front());
+  test::require_no_violation(report);
   if (!any_staged(report)) return;
   ++seen.sets;
   for (const SimTaskReport& task : report.tasks) {
     const protocol::Verdict& verdict = task.verdict;
     if (verdict.state != protocol::TaskState::admitted) continue;
-    INFO(task.name << (verdict.staged ? ", staged" : ", direct") << ": response "
-                   << task.response_max_ns << " bound " << verdict.response_bound_ns);
-    REQUIRE(task.missed == 0);
-    REQUIRE(task.dropped == 0);
+    test::require_kept(task);
     REQUIRE(task.met == task.released);
-    REQUIRE(task.above_bound == 0);
     seen.jobs += task.met;
     seen.close += task.response_max_ns * 10 > verdict.response_bound_ns * 9;
     if (!verdict.staged) continue;
@@ -166,16 +163,12 @@ struct Camera {
     tasks[0].resident = true;
   }
   void check(const SimReport& report) const {
-    REQUIRE(report.violations.empty());
+    test::require_no_violation(report);
     REQUIRE(test::all_admitted(report));
     CHECK_FALSE(report.tasks[0].verdict.staged);
     CHECK(report.tasks[0].verdict.response_bound_ns <= 33'300'000);
     for (const SimTaskReport& task : report.tasks) {
-      INFO(task.name << ": response " << task.response_max_ns << " bound "
-                     << task.verdict.response_bound_ns);
-      CHECK(task.missed == 0);
-      CHECK(task.dropped == 0);
-      CHECK(task.above_bound == 0);
+      test::require_kept(task);
       CHECK(task.met == task.released);
     }
     for (const size_t large : {size_t{1}, size_t{2}}) {
@@ -226,7 +219,7 @@ TEST_CASE("staged: processes that die cost the others nothing") {
     camera.config.seed = seed;
     camera.config.faults.crashes = 1;
     const SimReport report = run(camera.config, camera.tasks);
-    REQUIRE(report.violations.empty());
+    test::require_no_violation(report);
     for (const SimTaskReport& task : report.tasks) {
       INFO(task.name << ": response " << task.response_max_ns);
       CHECK(task.missed == 0);
@@ -296,11 +289,7 @@ TEST_CASE("staged: releases stamped in the past cost others nothing") {
         stale_jobs += static_cast<int>(task.missed);
         continue;
       }
-      INFO(task.name << (task.verdict.staged ? ", staged" : ", direct") << ": response "
-                     << task.response_max_ns << " bound " << task.verdict.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.dropped == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
     }
   }
   CHECK(sets == 500);
@@ -320,16 +309,12 @@ TEST_CASE("staged: promises hold while tasks join, pause and leave") {
     test::come_and_go(random, config, tasks);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    if (!report.violations.empty()) FAIL(report.violations.front());
+    test::require_no_violation(report);
     staged_sets += any_staged(report);
     for (size_t i = 0; i < tasks.size(); ++i) {
       const SimTaskReport& task = report.tasks[i];
       if (task.response_bound_ns == 0 || tasks[i].best_effort_if_refused) continue;
-      INFO(task.name << (task.verdict.staged ? ", staged" : ", direct") << ": response "
-                     << task.response_max_ns << " bound " << task.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.dropped == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
       jobs += task.met;
     }
   }
@@ -350,13 +335,11 @@ TEST_CASE("staged: faults break no invariant and stop nobody for good") {
     add_best_effort(random, config, tasks);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    if (!report.violations.empty()) FAIL(report.violations.front());
+    test::require_no_violation(report);
     staged_sets += any_staged(report);
     for (const SimTaskReport& task : report.tasks) {
       if (task.verdict.state != protocol::TaskState::admitted) continue;
-      INFO(task.name << " last completed at " << task.last_completion_ns << ", released "
-                     << task.released << ", met " << task.met << ", dropped " << task.dropped);
-      REQUIRE(task.last_completion_ns > config.horizon_ns - 4'000 * kMs);
+      test::require_going_on(task, config.horizon_ns - 4'000 * kMs);
     }
   }
   CHECK(staged_sets > 100);

@@ -4,6 +4,7 @@
 
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
+#include "tests/sim/expect.h"
 #include "tests/sim/task_sets.h"
 
 namespace rtswap::simulation {
@@ -61,14 +62,10 @@ TEST_CASE("bounds that leave nothing over hold") {
     tighten(config, tasks);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    if (!report.violations.empty()) FAIL(report.violations.front());
+    test::require_no_violation(report);
     for (const SimTaskReport& task : report.tasks) {
       if (task.verdict.state != protocol::TaskState::admitted) continue;
-      INFO(task.name << ": response " << task.response_max_ns << " bound "
-                     << task.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.dropped == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
       close += task.response_max_ns * 100 > task.verdict.response_bound_ns * 95;
     }
     sets += all_admitted(report);
@@ -111,7 +108,7 @@ TEST_CASE("a prefetch in flight when a job takes the device is part of the bound
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
     REQUIRE(all_admitted(report));
-    for (const SimTaskReport& task : report.tasks) REQUIRE(task.above_bound == 0);
+    for (const SimTaskReport& task : report.tasks) test::require_kept(task);
     worst_ns = std::max(worst_ns, report.tasks[4].response_max_ns);
     bound_ns = report.tasks[4].verdict.response_bound_ns;
   }
@@ -139,13 +136,10 @@ TEST_CASE("the prefixes that a short deadline needs are there") {
     config.chunk_count = 175;
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    REQUIRE(report.violations.empty());
+    test::require_no_violation(report);
     REQUIRE(all_admitted(report));
     for (const SimTaskReport& task : report.tasks) {
-      INFO(task.name << ": response " << task.response_max_ns << " bound "
-                     << task.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
     }
     CHECK(report.tasks[3].evicted_bytes > 0);
     worst_ns = std::max(worst_ns, report.tasks[0].response_max_ns);
@@ -162,9 +156,9 @@ TEST_CASE("the write-back of victims is part of the bound") {
   const SimReport unchanging = run(config, tasks);
   for (SimTask& task : tasks) task.mutable_chunks = 10;
   const SimReport report = run(config, tasks);
-  REQUIRE(report.violations.empty());
+  test::require_no_violation(report);
   REQUIRE(all_admitted(report));
-  for (const SimTaskReport& task : report.tasks) CHECK(task.above_bound == 0);
+  for (const SimTaskReport& task : report.tasks) test::require_kept(task);
   CHECK(report.tasks[1].response_max_ns > unchanging.tasks[1].verdict.response_bound_ns);
 }
 
@@ -180,12 +174,10 @@ TEST_CASE("what executes early waits for few chunks") {
   std::vector<SimTask> tasks{role("one", 300, 1'000, 250, 0), role("other", 300, 1'000, 250, kMs)};
   for (SimTask& task : tasks) task.layers = {{1, 240 * kMs}, {300, 10 * kMs}};
   const SimReport report = run(config, tasks);
-  REQUIRE(report.violations.empty());
+  test::require_no_violation(report);
   REQUIRE(all_admitted(report));
   for (const SimTaskReport& task : report.tasks) {
-    INFO(task.name << ": response " << task.response_max_ns << " bound "
-                   << task.verdict.response_bound_ns);
-    CHECK(task.above_bound == 0);
+    test::require_kept(task);
     CHECK(task.restored_bytes > task.met / 2 * 300 * config.chunk_bytes);
   }
 }
@@ -210,11 +202,7 @@ TEST_CASE("releases stamped in the past cost others nothing") {
         stale_jobs += static_cast<int>(task.missed);
         continue;
       }
-      INFO(task.name << ": response " << task.response_max_ns << " bound "
-                     << task.response_bound_ns);
-      REQUIRE(task.missed == 0);
-      REQUIRE(task.dropped == 0);
-      REQUIRE(task.above_bound == 0);
+      test::require_kept(task);
     }
   }
   CHECK(stale_jobs > 1000);
