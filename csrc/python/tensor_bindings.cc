@@ -73,11 +73,11 @@ void bind_tensors(py::module_& module) {
           "watch",
           [](TensorSet& set, const std::vector<WatchEntry>& tensors,
              const std::vector<WatchEntry>& children, const std::vector<py::dict>& tables) {
-            set.watch(watches_of(tensors), watches_of(children), tables);
+            set.watch({watches_of(tensors), watches_of(children), tables});
           },
           py::arg("tensors"), py::arg("children"), py::arg("tables"))
       .def("escaped", &TensorSet::escaped)
-      .def("restructured", &TensorSet::restructured)
+      .def("restructured", [](const TensorSet& set) { return set.watches().restructured(); })
       .def("holds", &TensorSet::holds, py::arg("tensor"))
       .def("open", &TensorSet::open)
       .def("close", &TensorSet::close, py::arg("message"))

@@ -63,15 +63,6 @@ std::pair<uint64_t, uint64_t> reach(const at::Tensor& tensor) {
           static_cast<uint64_t>(last + 1) * item};
 }
 
-// nullptr: the key is gone.
-const PyObject* value_now(const Watch& watch) {
-  const PyObject* now = PyDict_GetItemWithError(watch.holder.ptr(), watch.key.ptr());
-  if (now == nullptr && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  return now;
-}
-
-bool is_absent(const PyObject* value) { return value == nullptr || value == Py_None; }
-
 }  // namespace
 
 TensorSet::TensorSet(std::vector<NamedTensor> tensors, c10::Device device, std::string owner,
@@ -234,27 +225,6 @@ void TensorSet::point_members_at(Extent& extent, const c10::Storage& storage, in
   }
 }
 
-void TensorSet::watch(std::vector<Watch> tensors, std::vector<Watch> children,
-                      const std::vector<py::dict>& tables) {
-  watches_ = std::move(tensors);
-  children_ = std::move(children);
-  tables_.clear();
-  tables_.reserve(tables.size());
-  for (const py::dict& table : tables) tables_.emplace_back(table, table.size());
-}
-
-bool TensorSet::restructured() const {
-  for (const auto& [table, size] : tables_) {
-    if (table.size() != size) return true;
-  }
-  for (const Watch& watch : children_) {
-    if (value_now(watch) != watch.value.ptr()) return true;
-  }
-  // A tensor that was removed is a change of structure; one that was replaced has escaped.
-  return std::any_of(watches_.begin(), watches_.end(),
-                     [](const Watch& watch) { return is_absent(value_now(watch)); });
-}
-
 bool TensorSet::holds(const at::Tensor& tensor) const {
   if (tensor.numel() == 0) return true;
   if (!tensor.has_storage()) return false;
@@ -265,11 +235,7 @@ bool TensorSet::holds(const at::Tensor& tensor) const {
 }
 
 std::vector<std::string> TensorSet::escaped() const {
-  std::vector<std::string> names;
-  for (const Watch& watch : watches_) {
-    const PyObject* now = value_now(watch);
-    if (!is_absent(now) && now != watch.value.ptr()) names.push_back(watch.name);
-  }
+  std::vector<std::string> names = watches_.replaced();
   for (const Extent& extent : extents_) {
     c10::StorageImpl* home = extent.home.unsafeGetStorageImpl();
     const bool moved = address_of(*home) != extent.address;
@@ -389,7 +355,7 @@ void TensorSet::release() {
   committed_ = false;
   by_chunks_.clear();
   extents_.clear();
-  watch({}, {}, {});
+  watches_ = {};
   tensors_.clear();
 }
 

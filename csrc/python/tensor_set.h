@@ -23,17 +23,9 @@
 
 #include "csrc/python/prefix_gate.h"
 #include "csrc/python/tensor_checks.h"
+#include "csrc/python/watches.h"
 
 namespace rtswap::python {
-
-// A place in Python that should keep holding the same object, a tensor or a module:
-// `holder[key] is value`.
-struct Watch {
-  std::string name;
-  pybind11::dict holder;
-  pybind11::object key;
-  pybind11::object value;
-};
 
 class TensorSet {
  public:
@@ -63,15 +55,11 @@ class TensorSet {
   // REQUIRES: fill for each kind with bytes. Storages are open afterwards.
   void commit(std::shared_ptr<void> arena);
 
-  // `tensors`: where modules hold what this set moved; `children`: where they hold each other;
-  // `tables`: all dictionaries in which either can appear. Replaces what was watched before.
-  void watch(std::vector<Watch> tensors, std::vector<Watch> children,
-             const std::vector<pybind11::dict>& tables);
+  // Where modules hold what this set moved. Replaces what was watched before.
+  void watch(Watches watches) { watches_ = std::move(watches); }
+  const Watches& watches() const { return watches_; }
   // Names of tensors that no longer lie in the arena, or that their module replaced.
   std::vector<std::string> escaped() const;
-  // Since `watch` a module was replaced, or entries were added or removed: the tree of modules has
-  // to be walked again to know what that means.
-  bool restructured() const;
   // Whether this tensor's memory is part of the set (a tensor without elements has none to move).
   // REQUIRES: commit.
   bool holds(const at::Tensor& tensor) const;
@@ -147,9 +135,7 @@ class TensorSet {
   std::unordered_map<const c10::StorageImpl*, size_t> by_storage_;
   std::vector<size_t> by_chunks_;  // extents in the order in which their memory lands
   size_t opened_ = 0;              // so many of by_chunks_; meaningful during a job on a prefix
-  std::vector<Watch> watches_;
-  std::vector<Watch> children_;
-  std::vector<std::pair<pybind11::dict, size_t>> tables_;  // with their sizes
+  Watches watches_;
   c10::Device device_;
   std::string owner_;
   bool meta_allowed_;
