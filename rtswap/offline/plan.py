@@ -125,9 +125,7 @@ def _task_plan(
         lead_ns=values["lead_ns"],
         block_ns=values["block_ns"],
         bound_ns=bound,
-        limited_by=_sentence(spec, values, promised, answer)
-        if bound
-        else _unpromised(spec),
+        limited_by=_sentence(spec, values, promised, answer) if bound else _unpromised(spec),
     )
 
 
