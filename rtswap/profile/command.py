@@ -29,9 +29,9 @@ def run(
         raise InvalidArgument(f"--output {output}: there is no folder {output.parent}.")
     inputs = make_inputs(shapes)
     request = Request(load_model(target), inputs, target, shapes, passes, simulate)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), console=console, transient=True
-    ) as bars:
+    columns = TextColumn("{task.description}"), BarColumn()
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bars:
         bar = bars.add_task("", total=None)
 
         def progress(what: str, done: int, steps: int) -> None:
