@@ -67,17 +67,16 @@ uint32_t Arbiter::State::most_in_flight(const Device& device) const {
   return device.stage == nullptr ? link.prefetch_chunks : policy::staging_link(link).lead_chunks;
 }
 
-// No admitted job waits or holds the device or the stage, and what is left in flight of a lead is
-// no more than direct jobs are charged with: whatever happened before, no later window begins
-// before now.
+// No admitted job waits or holds the device or the stage, and what is left in flight, of a lead or
+// of a job that was cancelled, is no more than direct jobs are charged with: whatever happened
+// before, no later window begins before now.
 bool Arbiter::State::idle(const Device& device) const {
   if (device.holder != nullptr) return false;
   const bool waits =
       std::any_of(device.waiting.begin(), device.waiting.end(),
                   [this](const Job* job) { return promised(*job) && job->eligible_ns <= now_ns_; });
   if (waits) return false;
-  return device.staged.empty() ||
-         in_flight(device, nullptr) + incoming(device) <= link_of(device).prefetch_chunks;
+  return !edf() || in_flight(device, nullptr) + incoming(device) <= link_of(device).prefetch_chunks;
 }
 
 Arbiter::State::Roll Arbiter::State::roll(const Device& device,

@@ -84,7 +84,7 @@ std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
 }
 
 bool Arbiter::State::take_next(Device& device) {
-  if (device.waiting.empty()) return false;
+  if (device.waiting.empty() || strays_delay_blocks(device)) return false;
   for (Job* job : in_order(device)) {
     if (!may_start(device, *job) || !feasible(device, *job->task->arena, job->task->arena->chunks))
       continue;

@@ -46,6 +46,24 @@ uint32_t Arbiter::State::in_flight(const Device& device, const Arena* except) co
   return chunks;
 }
 
+// Of a job that was cancelled while its memory came in, more may be on its way than blocks or leads
+// are charged with: until it is there, that job keeps device or stage (docs/scheduling.md, rules 2
+// and 7).
+bool Arbiter::State::strays_delay_blocks(const Device& device) const {
+  if (!edf()) return false;
+  const policy::LinkModel link = link_of(device);
+  const uint32_t charged_chunks =
+      device.staged.empty() ? link.prefetch_chunks : policy::staging_link(link).lead_chunks;
+  return in_flight(device, nullptr) + incoming(device) > charged_chunks;
+}
+
+// What a holder restores is charged to those whose leads it delays.
+bool Arbiter::State::strays_delay_leads(const Device& device) const {
+  const bool restores = device.holder != nullptr && !device.holder->complete;
+  return !restores &&
+         in_flight(device, nullptr) + incoming(device) > link_of(device).prefetch_chunks;
+}
+
 // What may be taken of it: never its planned prefix, nor the lead of the stage's holder.
 uint32_t Arbiter::State::evictable(const Device& device, const Arena& arena) const {
   const bool in_use = device.holder != nullptr && device.holder->task->arena == &arena;

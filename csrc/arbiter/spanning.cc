@@ -117,7 +117,7 @@ Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
     if (!may_start(device, *part) || !feasible(device, arena, arena.chunks)) {
       return turn = Turn::not_yet;
     }
-    if (device.holder != nullptr) turn = Turn::soon;
+    if (device.holder != nullptr || strays_delay_blocks(device)) turn = Turn::soon;
     const std::vector<Job*> order = in_order(device);
     const auto own = std::find(order.begin(), order.end(), part);
     if (own == order.end()) return turn = Turn::not_yet;

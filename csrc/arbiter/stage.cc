@@ -32,7 +32,7 @@ void Arbiter::State::give_stage(Device& device) {
   if (holder != nullptr && holder->state == Job::State::waiting && !staged(*holder)) {
     device.stage = nullptr;
   }
-  if (device.stage != nullptr || device.staged.empty()) return;
+  if (device.stage != nullptr || device.staged.empty() || strays_delay_leads(device)) return;
   for (Job* job : in_order(device)) {
     const Arena& arena = *job->task->arena;
     if (!staged(*job) || !feasible(device, arena, lead_end(device, arena))) continue;

@@ -159,8 +159,26 @@ void Client::release_next() {
     ++report_.released;
     jobs_[++last_job_] = job;
     send(protocol::Release{last_job_, kTask, job.release_ns, job.deadline_ns});
+    if (task_.cancelled_share > 0 && world_.random.unit() < task_.cancelled_share) {
+      // Mostly early: while its memory comes in.
+      const int64_t latest_ns = relative_ns >> world_.random.between(0, 7);
+      later(now_ns + world_.random.between(0, latest_ns), [this, id = last_job_] { cancel(id); });
+    }
   }
   schedule_release(0);
+}
+
+void Client::cancel(protocol::JobId id) {
+  const auto it = jobs_.find(id);
+  if (it == jobs_.end() || running_ == id) return;
+  if (it->second.granted) {
+    send(protocol::JobDone{id, 0});
+  } else {
+    send(protocol::CancelJob{id});  // it may cross Run
+  }
+  jobs_.erase(it);
+  ++report_.cancelled;
+  stop_when_done();
 }
 
 void Client::on(const protocol::Grant& message) { arena(message.arena).carry_out(message); }

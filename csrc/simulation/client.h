@@ -62,6 +62,7 @@ class Client {
 
   void release_next();
   void schedule_release(int64_t earliest_ns);
+  void cancel(protocol::JobId id);
   SimArena& arena(protocol::ArenaId id) { return arenas_[id - 1]; }
   bool wholly_resident() const;
   bool can_start(const PendingJob& job) const;

@@ -32,9 +32,12 @@ struct SimTask {
   int64_t jitter_ns = 0;     // each release comes up to this much later than the spacing asks
   int64_t offset_ns = 0;     // of the first release, from SimConfig::first_release_ns
   int64_t stamp_age_ns = 0;  // each release is stamped up to this much earlier than it is sent
-  int64_t join_ns = 0;       // the process starts
-  int64_t pause_ns = 0;      // the task is paused once no job of it is left; 0: never
-  int64_t resume_ns = 0;     // and asks to resume
+  // Of its jobs, so many are cancelled at a random instant before their deadline, if they have not
+  // started by then.
+  double cancelled_share = 0;
+  int64_t join_ns = 0;    // the process starts
+  int64_t pause_ns = 0;   // the task is paused once no job of it is left; 0: never
+  int64_t resume_ns = 0;  // and asks to resume
   int64_t leave_ns = 0;  // the task is closed once no job of it is left, the process ends; 0: never
   uint32_t device = 0;
   uint32_t arena_chunks = 0;
@@ -81,7 +84,7 @@ struct SimConfig {
 struct SimTaskReport {
   std::string name;
   protocol::Verdict verdict;  // the last one
-  uint64_t released = 0, met = 0, missed = 0, dropped = 0;
+  uint64_t released = 0, met = 0, missed = 0, dropped = 0, cancelled = 0;
   // From nominal release to completion on the device, of jobs that ran. 0: none.
   int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
   int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was

@@ -237,10 +237,9 @@ MUTATIONS = (
     Mutation(
         "stage: it is never taken away",
         "csrc/arbiter/stage.cc",
-        "if (device.stage != nullptr || device.staged.empty()) return;",
+        "if (device.stage != nullptr || device.staged.empty()",
         "if (device.staged.empty() ||\n"
-        "      (device.stage != nullptr && device.stage->state == Job::State::holding)) {\n"
-        "    return;\n  }",
+        "      (device.stage != nullptr && device.stage->state == Job::State::holding)",
         ("test_arbiter",),
     ),
     Mutation(
@@ -357,10 +356,23 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
-        "stage: an instant is idle when no more is in flight than direct jobs expect",
+        "an instant is idle when no more is in flight than direct jobs expect",
         "csrc/arbiter/admission.cc",
-        "return device.staged.empty() ||",
-        "return true || device.staged.empty() ||",
+        "return !edf() || in_flight",
+        "return true || in_flight",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a cancelled job keeps the device while too much of its memory comes in",
+        "csrc/arbiter/memory.cc",
+        "return in_flight(device, nullptr) + incoming(device) > charged_chunks;",
+        "return false && charged_chunks > 0;",
+    ),
+    Mutation(
+        "stage: a cancelled job keeps it while too much of its lead comes in",
+        "csrc/arbiter/stage.cc",
+        " || strays_delay_leads(device)",
+        "",
         ("test_arbiter",),
     ),
     Mutation(
@@ -431,7 +443,7 @@ MUTATIONS = (
     Mutation(
         "a job that spans devices starts only when all of them are free",
         "csrc/arbiter/spanning.cc",
-        "if (device.holder != nullptr) turn = Turn::soon;",
+        "if (device.holder != nullptr || strays_delay_blocks(device)) turn = Turn::soon;",
         "",
         ("test_arbiter",),
     ),

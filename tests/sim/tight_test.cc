@@ -74,6 +74,30 @@ TEST_CASE("bounds that leave nothing over hold") {
   CHECK(close > 100);  // the bounds are nearly reached, so a term that is missing would show
 }
 
+// Also after the grant, while their memory comes in: all of it may be in flight then.
+TEST_CASE("jobs that are cancelled cost the others nothing") {
+  uint64_t cancelled = 0;
+  for (uint64_t seed = 1; seed <= 3000; ++seed) {
+    Random random(seed * 59);
+    const SimConfig config = slow_config(random, seed);
+    std::vector<SimTask> tasks = dense_tasks(random, config);
+    tighten(config, tasks);
+    for (SimTask& task : tasks) {
+      if (random.between(0, 1) == 0) task.cancelled_share = 0.7;
+    }
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    test::require_no_violation(report);
+    for (const SimTaskReport& task : report.tasks) {
+      if (task.verdict.state != protocol::TaskState::admitted) continue;
+      test::require_kept(task);
+      REQUIRE(task.met + task.cancelled == task.released);
+      cancelled += task.cancelled;
+    }
+  }
+  CHECK(cancelled > 1000);
+}
+
 SimTask role(const char* name, uint32_t chunks, int64_t deadline_ms, int64_t wcet_ms,
              int64_t offset_ns) {
   SimTask task;
@@ -116,6 +140,30 @@ TEST_CASE("a prefetch in flight when a job takes the device is part of the bound
   // A quantum of two chunks takes 8.4 ms, and is in the blocks of "large" and of "short".
   const int64_t without_ns = bound_ns - 2 * 8'388'608;
   CHECK(worst_ns > without_ns);
+}
+
+// "gone" finds its memory with "idle", and is cancelled as soon as all of it is in flight. "next"
+// gets the device then, and "short" comes just too late to go before it: what comes in for nobody
+// must not make the block of "next" longer.
+TEST_CASE("what a cancelled job had in flight is not waited for by others") {
+  int early = 0;
+  for (uint64_t seed = 1; seed <= 400; ++seed) {
+    Random random(seed);
+    SimConfig config = slow_config(random, seed);
+    config.chunk_count = 14;
+    std::vector<SimTask> tasks{role("idle", 10, 1'900, 1, 500 * kMs), role("gone", 10, 1'800, 1, 0),
+                               role("next", 10, 1'700, 1, kMs),
+                               role("short", 4, 400, 1, random.between(2, 40) * kMs)};
+    tasks[1].cancelled_share = 1;
+    for (SimTask& task : tasks) task.join_ns = 1'000 * kMs;
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    test::require_no_violation(report);
+    REQUIRE(all_admitted(report));
+    early += report.tasks[1].cancelled > 0;
+    test::require_kept(report.tasks[3]);
+  }
+  CHECK(early > 100);
 }
 
 // "camera" has 30 ms, of which it may wait for one block of a large model: each of those has to

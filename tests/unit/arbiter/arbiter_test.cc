@@ -110,6 +110,40 @@ TEST_CASE("an early release counts from the end of the period before it") {
   CHECK(h.all<protocol::Run>(1).size() == 2);
 }
 
+// It is given up with four chunks in flight, of which a block is charged with one.
+struct Abandoned : Harness {
+  Abandoned() : Harness(one_device(8)) {
+    for (const SessionId session : {1, 2}) open(session, 4, kSlow);
+    release(1, 1, now_ns + 1000 * kMs);
+    REQUIRE(last<protocol::Run>(1));
+    from(1, protocol::JobDone{1, 0});
+    REQUIRE(all<protocol::Grant>(1).back().first_position +
+                all<protocol::Grant>(1).back().chunks.size() ==
+            4);
+    effects.clear();
+  }
+};
+
+TEST_CASE("a job that is cancelled keeps the device while its memory comes in") {
+  Abandoned h;
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  CHECK_FALSE(h.last<protocol::Run>(2));
+  h.from(1, protocol::Restored{1, 2});
+  CHECK_FALSE(h.last<protocol::Run>(2));
+  h.from(1, protocol::Restored{1, 3});
+  CHECK(h.last<protocol::Run>(2));
+}
+
+TEST_CASE("what waits for an idle instant waits for the memory of a cancelled job") {
+  Abandoned h;
+  h.from(2, protocol::UpdateTask{1, Timing{500 * kMs, 500 * kMs, kMs}});
+  h.from(1, protocol::Restored{1, 2});
+  CHECK_FALSE(h.last<protocol::Verdict>(2));
+  h.from(1, protocol::Restored{1, 3});
+  REQUIRE(h.last<protocol::Verdict>(2));
+  CHECK(h.last<protocol::Verdict>(2)->timing.period_ns == 500 * kMs);
+}
+
 TEST_CASE("three overruns in a row end the promise") {
   Harness h(one_device(8));
   h.open(1, 2, {100 * kMs, 100 * kMs, 10 * kMs});

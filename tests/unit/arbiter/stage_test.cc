@@ -524,6 +524,24 @@ TEST_CASE("stage: whoever cannot have its lead passes it on") {
   CHECK(h.runs(kNear, 1));
 }
 
+// What it left in flight delays the next lead by more than that is charged with.
+TEST_CASE("stage: a lead that is cancelled keeps it while more than a quantum comes in") {
+  Staged h;
+  h.release(kFar, 1);
+  h.answer_but(kFar);
+  REQUIRE(h.in_flight(kFar) == 2);
+  h.from(kFar, protocol::CancelJob{1});
+  h.pass(650 * kMs);
+  h.release(kFar, 2);
+  h.release(kNear, 1);  // the earlier deadline, and not too late for it
+  h.answer_all();
+  CHECK(h.runs(kNear, 1));
+  CHECK_FALSE(h.runs(kFar, 2));
+  h.finish(kNear, 1);
+  h.answer_all();
+  CHECK(h.runs(kFar, 2));
+}
+
 TEST_CASE("stage: a link that is lost passes it on") {
   Staged h;
   h.release(kFar, 1);
