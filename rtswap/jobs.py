@@ -230,7 +230,8 @@ class Job:
     ) -> None:
         try:
             self._close()
-            await streams.idle(self._streams)
+            assert self._native is not None
+            await streams.completed(self._native.queued_work(self._handles()))
         finally:
             self._leave()
 
@@ -327,12 +328,15 @@ class Job:
     def _end(self, native: _core.Job) -> None:
         try:
             if not native.info()["ended_ns"]:
-                native.end(streams.handles(self._streams, self._task.devices))
+                native.end(self._handles())
             self._task._memory.settle_regions()
         except Exception:
             self._finish(native)
             raise
         self._finish(native)
+
+    def _handles(self) -> list[list[int]]:
+        return streams.handles(self._streams, self._task.devices)
 
     def _finish(self, native: _core.Job) -> None:
         self._info = native.info()

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from rtswap import _core
+
 
 def current(devices: Iterable[torch.device]) -> set[torch.cuda.Stream]:
     """Where this thread queues work now; simulated devices compute in the calling thread."""
@@ -56,8 +58,7 @@ def note_when_current(note: Callable[[torch.cuda.Stream], None]) -> None:
     cuda.Stream.__enter__ = enter_noted
 
 
-async def idle(streams: Iterable[torch.cuda.Stream]) -> None:
-    """Until all work queued on them has completed. Polls: the event loop goes on."""
-    events = [stream.record_event() for stream in streams]
-    while not all(event.query() for event in events):
+async def completed(work: _core.QueuedWork) -> None:
+    """Until it has. Polls: the event loop goes on."""
+    while not work.completed():
         await asyncio.sleep(0.0005)

@@ -78,6 +78,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void cancel(const JobPtr& job);
   // Streams by arena of the task; none: the default stream of its device.
   Status end(const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams);
+  Result<std::unique_ptr<QueuedWork>> queued_work(
+      const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams);
   JobInfo info(const JobRecord& job) const;
 
  private:

@@ -46,29 +46,58 @@ Result<LinkSpeed> Device::link_speed(const protocol::DeviceDescription& descript
 }
 
 Status Device::complete(std::span<const driver::StreamHandle> streams) {
-  constexpr std::array kDefaultStream{driver::StreamHandle{0}};
-  if (streams.empty()) streams = kDefaultStream;
-  std::vector<driver::EventHandle> events;
   // All are recorded before the first is waited for: work queued meanwhile is not this job's. One
   // bad stream is no reason not to wait for the others: their memory is taken away afterwards.
-  Status status = driver_->on_program_thread([&] {
+  Marks marks;
+  Status status = mark(streams, marks);
+  Status waited = driver_->on_program_thread([&] {
     Status first_failure;
-    const auto note = [&](Status outcome) {
+    for (const driver::EventHandle event : marks) {
+      Status outcome = driver::await_event(*driver_, event);
       if (!outcome && first_failure) first_failure = std::move(outcome);
-    };
-    for (const driver::StreamHandle stream : streams) note(record(stream, events));
-    for (const driver::EventHandle event : events) note(driver::await_event(*driver_, event));
+    }
     return first_failure;
   });
-  {
-    const std::lock_guard lock(mutex_);
-    spare_events_.insert(spare_events_.end(), events.begin(), events.end());
-  }
+  take_back(marks);
+  if (!status) return status;
+  if (!waited) return fail(explain(std::move(waited).error()));
+  return {};
+}
+
+Status Device::mark(std::span<const driver::StreamHandle> streams, Marks& marks) {
+  constexpr std::array kDefaultStream{driver::StreamHandle{0}};
+  if (streams.empty()) streams = kDefaultStream;
+  Status status = driver_->on_program_thread([&] {
+    Status first_failure;
+    for (const driver::StreamHandle stream : streams) {
+      Status outcome = record(stream, marks);
+      if (!outcome && first_failure) first_failure = std::move(outcome);
+    }
+    return first_failure;
+  });
   if (!status) return fail(explain(std::move(status).error()));
   return {};
 }
 
-Status Device::record(driver::StreamHandle stream, std::vector<driver::EventHandle>& events) {
+Result<bool> Device::passed(const Marks& marks) {
+  bool all = true;
+  Status status = driver_->on_program_thread([&]() -> Status {
+    for (const driver::EventHandle event : marks) {
+      RTSWAP_ASSIGN(const bool completed, driver_->query_event(event));
+      all = all && completed;
+    }
+    return {};
+  });
+  if (!status) return fail(explain(std::move(status).error()));
+  return all;
+}
+
+void Device::take_back(const Marks& marks) {
+  const std::lock_guard lock(mutex_);
+  spare_events_.insert(spare_events_.end(), marks.begin(), marks.end());
+}
+
+Status Device::record(driver::StreamHandle stream, Marks& events) {
   std::optional<driver::EventHandle> event;
   {
     const std::lock_guard lock(mutex_);

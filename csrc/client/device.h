@@ -41,6 +41,15 @@ class Device {
   // cannot complete any more. Blocks. Errors are explained.
   Status complete(std::span<const driver::StreamHandle> streams);
 
+  // The end of what is queued on some streams, one for each.
+  using Marks = std::vector<driver::EventHandle>;
+  // Adds marks behind what is queued so far on `streams` (none: the default stream), also when it
+  // fails for some. They go back by take_back(). Does not block; errors are explained.
+  Status mark(std::span<const driver::StreamHandle> streams, Marks& marks);
+  // Whether the work before all of them has completed. Does not block; errors are explained.
+  Result<bool> passed(const Marks& marks);
+  void take_back(const Marks& marks);
+
   // To a lost context it adds whose memory was not on the device: some program of this process may
   // have reached for it; and how to find out. That is remembered and told again, as nothing comes
   // or leaves from then on. Other errors stay as they are.
@@ -50,7 +59,7 @@ class Device {
 
  private:
   // Adds an event behind what is queued on `stream`.
-  Status record(driver::StreamHandle stream, std::vector<driver::EventHandle>& events);
+  Status record(driver::StreamHandle stream, Marks& events);
   // What may have been reached for, to be added to the message of a lost context.
   std::string suspects() const;
 
@@ -59,7 +68,7 @@ class Device {
   const std::unique_ptr<const engine::Guard> guard_;
   engine::Engine engine_;
   mutable std::mutex mutex_;  // guards what follows
-  std::vector<driver::EventHandle> spare_events_;
+  Marks spare_events_;
   std::optional<Error> loss_;
 };
 

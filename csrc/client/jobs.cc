@@ -8,6 +8,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
+#include "csrc/client/queued_work.h"
 
 namespace rtswap::client {
 namespace {
@@ -286,6 +287,25 @@ Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHa
   finish(job, monotonic_now_ns());
   if (!first_failure) fail_jobs_of_lost_devices();
   return first_failure;
+}
+
+Result<std::unique_ptr<QueuedWork>> Core::queued_work(
+    const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams) {
+  std::vector<std::shared_ptr<Device>> devices;
+  {
+    const std::lock_guard lock(mutex_);
+    if (job->error) return fail(*job->error);
+    if (job->state != State::started) {
+      return fail(ErrorCode::invalid_argument, "only a job that has started has work queued");
+    }
+    for (const engine::ArenaId id : job->arenas) devices.push_back(devices_[arena_at(id).device]);
+  }
+  auto work = std::make_unique<MarkedWork>();
+  for (size_t i = 0; i < devices.size(); ++i) {
+    RTSWAP_TRY(work->add(devices[i], i < streams.size() ? std::span(streams[i])
+                                                        : std::span<const driver::StreamHandle>()));
+  }
+  return work;
 }
 
 void Core::finish(const JobPtr& job, int64_t ended_ns) {

@@ -78,6 +78,10 @@ class JobHandle final : public Job {
   Status end_on_all(std::span<const std::vector<driver::StreamHandle>> streams) override {
     return guarded(core_, &Core::end, job_, streams);
   }
+  Result<std::unique_ptr<QueuedWork>> queued_work(
+      std::span<const std::vector<driver::StreamHandle>> streams) override {
+    return guarded(core_, &Core::queued_work, job_, streams);
+  }
   JobInfo info() const override { return core_->in_child() ? JobInfo{} : core_->info(*job_); }
 
  private:

@@ -95,6 +95,16 @@ struct JobInfo {
   int64_t chunks_waited_ns = 0;  // since then, in wait_for_chunks
 };
 
+// The work that was queued on some streams when Job::queued_work() was called.
+class QueuedWork {
+ public:
+  virtual ~QueuedWork() = default;
+
+  // Whether all of it has completed. Does not block, and leaves stream captures of the calling
+  // thread and of others alone. `device_lost`.
+  virtual Result<bool> completed() = 0;
+};
+
 class Job {
  public:
   virtual ~Job() = default;  // a job that is neither ended nor cancelled is cancelled
@@ -125,6 +135,11 @@ class Job {
   // The same for a task that spans devices: the streams of each arena's device, in the order of its
   // arenas.
   virtual Status end_on_all(std::span<const std::vector<driver::StreamHandle>> streams) = 0;
+
+  // For owners that must not block in end(): the work queued so far, on streams as in end_on_all().
+  // The job goes on until it is ended.
+  virtual Result<std::unique_ptr<QueuedWork>> queued_work(
+      std::span<const std::vector<driver::StreamHandle>> streams) = 0;
 
   virtual JobInfo info() const = 0;
 };

@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <memory>
 #include <optional>
 
 #include "csrc/python/errors.h"
@@ -86,18 +87,35 @@ uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
   return landed;
 }
 
-// Streams by device, in the order of the task's arenas.
-void end_job(JobObject& job, const std::vector<std::vector<uint64_t>>& streams) {
+// By device, in the order of the task's arenas.
+using Streams = std::vector<std::vector<uint64_t>>;
+
+std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams) {
   std::vector<std::vector<driver::StreamHandle>> handles(streams.size());
   for (size_t i = 0; i < streams.size(); ++i) {
     for (const uint64_t stream : streams[i]) handles[i].push_back(driver::StreamHandle{stream});
   }
+  return handles;
+}
+
+void end_job(JobObject& job, const Streams& streams) {
+  const auto handles = handles_of(streams);
   take_unlocked([&] { return job->end_on_all(handles); });
+}
+
+std::unique_ptr<client::QueuedWork> queued_work(JobObject& job, const Streams& streams) {
+  const auto handles = handles_of(streams);
+  return take_unlocked([&] { return job->queued_work(handles); });
 }
 
 }  // namespace
 
 void bind_tasks(py::module_& module) {
+  py::class_<client::QueuedWork>(module, "QueuedWork")
+      .def("completed", [](client::QueuedWork& self) {
+        return take_unlocked([&] { return self.completed(); });
+      });
+
   py::class_<JobObject>(module, "Job")
       .def("wait", &wait_job, py::arg("limit_ns"))
       .def("wait_for_chunks", &wait_for_chunks, py::arg("chunks"))
@@ -108,6 +126,7 @@ void bind_tasks(py::module_& module) {
              self->cancel();
            })
       .def("end", &end_job, py::arg("streams"))
+      .def("queued_work", &queued_work, py::arg("streams"))
       .def("info", [](JobObject& self) { return to_python(self->info()); });
 
   py::class_<TaskObject>(module, "Task")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -89,8 +90,9 @@ def test_a_graph_that_trains_statistics_loses_none_of_them():
 class Others:
     """Two models that evict each other in another thread while something else is captured."""
 
-    def __init__(self, *, compute: bool) -> None:
+    def __init__(self, *, compute: bool, asynchronous: bool = False) -> None:
         self._compute = compute
+        self._asynchronous = asynchronous
         # Random numbers are drawn here: torch refuses them to all threads during a capture.
         made = [perceptron(), recurrent()]
         with torch.no_grad():
@@ -127,10 +129,18 @@ class Others:
             self._failures.append(error)
 
     def _take_turns(self) -> None:
-        for model, x, expected, task in self._models:
-            with task.job():
-                assert not self._compute or same(model(x), expected)
+        if self._asynchronous:
+            asyncio.run(self._take_turns_in_a_loop())
+        else:
+            for model, x, expected, task in self._models:
+                with task.job():
+                    assert not self._compute or same(model(x), expected)
         self._rival.evict(*(task for *_, task in self._models))
+
+    async def _take_turns_in_a_loop(self) -> None:
+        for model, x, expected, task in self._models:
+            async with task.job():
+                assert not self._compute or same(model(x), expected)
 
 
 # In global mode torch itself must not do much in other threads; those of the engine may work on.
@@ -145,6 +155,17 @@ def test_capturing_goes_on_while_other_tasks_are_restored_and_evicted(mode, comp
     with torch.no_grad():
         assert torch.allclose(expected, model(x), atol=1e-4)
     with Others(compute=compute) as others:
+        for _ in range(10):
+            assert same(Captured(model, x, mode)(x), expected)
+            others.check()
+
+
+@pytest.mark.parametrize(("mode", "compute"), CAPTURE_MODES.items(), ids=CAPTURE_MODES)
+def test_capturing_goes_on_while_jobs_of_an_event_loop_end(mode, compute):
+    """They look whether their work has completed: a query in another capture mode would end it."""
+    model, x = perceptron()
+    expected = Captured(model, x, mode)(x)
+    with Others(compute=compute, asynchronous=True) as others:
         for _ in range(10):
             assert same(Captured(model, x, mode)(x), expected)
             others.check()

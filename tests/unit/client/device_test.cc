@@ -9,6 +9,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/client/device_meter.h"
 #include "csrc/client/link_probe.h"
+#include "csrc/client/queued_work.h"
 #include "tests/catch.h"
 #include "tests/unit/client/scripted_arbiter.h"
 
@@ -154,6 +155,36 @@ TEST_CASE("every stream of a job is waited for, also when one fails") {
   const uint64_t before = arbiter.device->calls(driver::Operation::query_event);
   CHECK(device.complete(streams).error().code == ErrorCode::device_lost);
   CHECK(arbiter.device->calls(driver::Operation::query_event) == before + 2);
+}
+
+TEST_CASE("work that was queued can be asked after without waiting for it") {
+  // Its time passes while somebody waits.
+  const std::shared_ptr<driver::Driver> driver =
+      driver::make_simulated_driver({.name = "queued", .total_bytes = 4_MiB},
+                                    std::make_shared<driver::VirtualLink>(1'000'000))
+          .value();
+  const std::shared_ptr<const bank::Bank> bank = bank::Bank::create(*driver, kChunk, 1, {}).value();
+  Silent listener;
+  const auto device = std::make_shared<Device>(driver, bank, listener, engine::EngineOptions{});
+  const driver::Address place = driver->reserve(kChunk, "place").value();
+  const std::array chunks{driver->create_chunk(kChunk).value()};
+  REQUIRE(driver->map(place, chunks, kChunk, driver::Access::read_write));
+  std::vector<std::byte> host(kChunk);
+  REQUIRE(driver->register_host(host.data(), kChunk));
+  const std::array streams{driver->create_stream().value()};
+  REQUIRE(driver->copy_to_device(place, host.data(), kChunk, streams[0]));
+
+  MarkedWork work;
+  REQUIRE(work.add(device, streams));
+  CHECK_FALSE(work.completed().value());
+  CHECK(device->complete(streams));
+  CHECK(work.completed().value());
+
+  CHECK(driver->destroy_stream(streams[0]));
+  CHECK(driver->unregister_host(host.data()));
+  CHECK(driver->unmap(place, kChunk));
+  CHECK(driver->unreserve(place, kChunk));
+  CHECK(driver->release_chunk(chunks[0]));
 }
 
 TEST_CASE("jobs that end at once in several threads wait for their own work") {

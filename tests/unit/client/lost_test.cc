@@ -55,6 +55,15 @@ TEST_CASE("a lost context names the tasks whose memory was not there") {
                                                "task 'evicted'. If work outside"));
     CHECK_THAT(ended.error().message, how_to_find_it);
   }
+  SECTION("when its work is asked after") {
+    const auto work = job->queued_work({}).value();
+    CHECK(work->completed().value());
+    scene.script->device->fail_call(Operation::query_event, 1, lost);
+    const auto completed = work->completed();
+    REQUIRE_FALSE(completed);
+    CHECK(completed.error().code == ErrorCode::device_lost);
+    CHECK_THAT(completed.error().message, contains("device now: task 'evicted'. If"));
+  }
   SECTION("when the next restore fails") {
     scene.script->device->fail_call(Operation::map, 1, lost);
     scene.script->deliver(protocol::Grant{evicted, 0, {7}});

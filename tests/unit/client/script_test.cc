@@ -365,6 +365,22 @@ TEST_CASE("an arbiter that refuses the connection is an error of connect") {
   refusal.join();
 }
 
+TEST_CASE("only a job that runs has work queued; what is asked after may outlive it") {
+  Scene scene;
+  std::shared_ptr<Job> waiting;
+  scene.release(waiting);
+  CHECK(waiting->queued_work({}).error().code == ErrorCode::invalid_argument);
+  waiting.reset();
+  scene.make_resident();
+  const auto job = scene.start();
+  const auto work = job->queued_work({}).value();
+  REQUIRE(job->end({}));
+  CHECK(job->queued_work({}).error().code == ErrorCode::invalid_argument);
+  CHECK(work->completed().value());
+  REQUIRE(scene.session->close());
+  CHECK(work->completed().value());
+}
+
 TEST_CASE("waiting for the answer to Hello ends when the caller says so") {
   const auto script = std::make_shared<ScriptedArbiter>();
   script->answers_hello = false;
