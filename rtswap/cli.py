@@ -256,7 +256,3 @@ def daemon_main() -> None:
     if not binary.exists():
         sys.exit(f"{binary} does not exist: build it with `make build`, or install the wheel again")
     os.execv(binary, [str(binary), *sys.argv[1:]])
-
-
-if __name__ == "__main__":
-    app()

@@ -154,15 +154,22 @@ class Job:
 
     @property
     def execution_ms(self) -> float:
-        """From the start to the end of its work on the device, waiting for memory included; known
-        once it has ended."""
-        return float((self._known("ended_ns") - self._known("started_ns")) / 1e6)
+        """From the start to the end of its work on the device, less :attr:`memory_wait_ms`: what
+        its declared or measured cost is about. Known once it has ended."""
+        self._known("ended_ns")
+        return float(self._known("execution_ns") / 1e6)
 
     @property
     def met(self) -> bool | None:
         """Whether the deadline was met; None before the end, and for best effort."""
         ended_ns, deadline_ns = self._fact("ended_ns"), self._fact("deadline_ns")
         return ended_ns <= deadline_ns if ended_ns and deadline_ns is not None else None
+
+    @property
+    def ended_ns(self) -> int:
+        """CLOCK_MONOTONIC instant at which its work on the device had completed; known once it
+        has ended."""
+        return int(self._known("ended_ns"))
 
     @property
     def ended(self) -> bool:

@@ -66,7 +66,8 @@ def register(
         From the release; default: the period.
     wcet_ms, example_inputs:
         Cost of one job alone on the device: declared, or measured by running the (first) module on
-        these inputs; then the worst time seen, times 1.2, counts (``task.promise``). A measured
+        these inputs, after pauses as between releases; then the worst time seen counts with a
+        margin (``task.promise``: 1.2, and more for short jobs). A measured
         task may begin a job while a part of its memory is still on the way; declared, a job begins
         with all of it.
     profile:

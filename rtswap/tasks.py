@@ -17,6 +17,7 @@ from rtswap.clock import JobClock
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job, release_instant
+from rtswap.measure import Cost, margin_of
 from rtswap.memory import Memory
 from rtswap.prefix import wait_for_all_arriving
 from rtswap.raw_access import make_graphs_wait
@@ -24,11 +25,7 @@ from rtswap.report import Promise, TaskStats
 from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
-    from rtswap.measure import Cost
     from rtswap.runtime import Runtime
-
-MARGIN = 1.2
-"""Factor on the worst measured device time."""
 
 _KEPT_RESPONSES = 1024
 
@@ -119,7 +116,7 @@ class Task:
             response_bound_ms=milliseconds(verdict["response_bound_ns"]),
             wcet_ms=milliseconds(verdict["wcet_ns"]),
             measured_ms=milliseconds(self._measured_ns),
-            margin=MARGIN if self._measured_ns else 1.0,
+            margin=margin_of(self._measured_ns) if self._measured_ns else 1.0,
             begins_on_prefix=bool(verdict["layers"]),
             block_ms=milliseconds(verdict["block_ns"]),
             mode=verdict["mode"],
@@ -314,8 +311,9 @@ class Task:
     def _declare_measured(self, cost: Cost, timeout: float | None) -> None:
         """Tested with the measured cost times the margin."""
         self._measured_ns = cost.worst_ns
-        layers = [(chunks, max(1, round(ns * MARGIN))) for chunks, ns in cost.stretches]
-        wcet_ns = sum(ns for _, ns in layers) or round(cost.worst_ns * MARGIN)
+        margin = margin_of(cost.worst_ns)
+        layers = [(chunks, max(1, round(ns * margin))) for chunks, ns in cost.stretches]
+        wcet_ns = sum(ns for _, ns in layers) or round(cost.worst_ns * margin)
         self._declare(wcet_ns, layers, timeout)
 
     def _declare(self, wcet_ns: int, layers: Layers, timeout: float | None) -> None:

@@ -127,6 +127,7 @@ Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {
   if (job->error) return fail(*job->error);
   if (job->state != State::ready) return true;
   job->state = State::started;
+  job->woken_ns = monotonic_now_ns();
   job->info.waited_ns = job->info.started_ns - job->requested_ns;
   for (const engine::ArenaId id : job->arenas) {
     const ArenaRecord& arena = arena_at(id);
@@ -313,8 +314,8 @@ void Core::finish(const JobPtr& job, int64_t ended_ns) {
   count_restored(*job);
   // The time spent waiting for chunks is not execution. On a GPU work queued before such a wait may
   // have run during it; then this tells less than the whole, never more.
-  job->execution_ns =
-      std::max<int64_t>(0, ended_ns - job->info.started_ns - job->info.chunks_waited_ns);
+  job->info.execution_ns =
+      std::max<int64_t>(0, ended_ns - job->woken_ns - job->info.chunks_waited_ns);
   settle(job);
 }
 
@@ -330,7 +331,7 @@ void Core::settle(const JobPtr& job) {
 
 void Core::report_done(const JobPtr& job) {
   job->state = State::over;
-  if (phase_ == Phase::connected) answer(protocol::JobDone{job->id, job->execution_ns});
+  if (phase_ == Phase::connected) answer(protocol::JobDone{job->id, job->info.execution_ns});
   jobs_.erase(job->id);
   changed_.notify_all();
 }

@@ -104,9 +104,9 @@ struct JobRecord {
   Start start = Start::whole;
   uint32_t first_chunks = 0;      // of Run, when granted
   std::optional<Error> given_up;  // while its owner may use the memory: no more comes
-  int64_t execution_ns = 0;       // to report, once it is settling
   JobInfo info;
   int64_t requested_ns = 0;
+  int64_t woken_ns = 0;  // when its owner learned of the start
   uint64_t restored_before_bytes = 0;
   std::optional<Error> error;  // over without having been ended
   UniqueFd ready_fd;

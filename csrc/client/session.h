@@ -89,6 +89,9 @@ struct JobInfo {
   int64_t started_ns = 0;        // granted, with the memory it starts with there
   int64_t ended_ns = 0;          // its device work had completed
   int64_t waited_ns = 0;         // from the request to started
+  // From when its owner's thread went on to the end, less waits for chunks; what its cost is about.
+  // The wake-up before it is a part of the round trip that promises charge to every job.
+  int64_t execution_ns = 0;
   uint64_t restored_bytes = 0;   // for this job, since its request; so far, until it has ended
   uint32_t first_chunks = 0;     // of its arenas that were there when it started
   uint32_t arena_chunks = 0;     // of all that there are; both 0 before the start

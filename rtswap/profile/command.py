@@ -63,7 +63,7 @@ def _rows(profile: Profile) -> list[tuple[str, str]]:
             f"beside copies {_ms(profile.beside_copies_median_ns)} in the middle ({slower:+.0%}), "
             f"{_ms(profile.beside_copies_ns)} at worst",
         ),
-        ("declared cost", f"{_ms(profile.wcet_ns)} (margin {profile.margin:g})"),
+        ("declared cost", f"{_ms(profile.wcet_ns)} (margin {profile.margin:.2f})"),
         ("stretches", str(len(profile.stretches) or "none: needs all memory to begin")),
         (
             "link, worst",

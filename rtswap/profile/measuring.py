@@ -16,11 +16,10 @@ from rtswap import _core, runtime
 from rtswap.choices import CONTEXT_BYTES
 from rtswap.collect import Kind
 from rtswap.errors import InvalidArgument
-from rtswap.jobs import Job
-from rtswap.measure import WARM_UP_JOBS, cost_of
+from rtswap.measure import WARM_UP_JOBS, cost_of, execution_ns, job_after_idling, margin_of
 from rtswap.profile.file import Profile, Stretch, first_bytes
 from rtswap.register import register
-from rtswap.tasks import MARGIN, Task
+from rtswap.tasks import Task
 
 SPARE_BYTES = 64 << 20
 """Of the bank beside the model: each kind of memory has chunks of its own."""
@@ -81,6 +80,7 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
         beside_copies_ns = passes.times_ns("passes beside copies")
     finally:
         meter.stop_copies()
+    worst_ns = max(cost.worst_ns, *alone_ns, *beside_copies_ns)
     read_only_bytes, mutable_bytes = (
         _bytes_of(task, kind) for kind in (Kind.READ_ONLY, Kind.MUTABLE)
     )
@@ -94,7 +94,7 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
         alone_median_ns=round(median(alone_ns)),
         beside_copies_ns=max(beside_copies_ns),
         beside_copies_median_ns=round(median(beside_copies_ns)),
-        margin=MARGIN,
+        margin=round(margin_of(worst_ns), 4),
         scratch_bytes=passes.scratch_bytes,
         static_bytes=_static_bytes(task.device),
         device=device["name"],
@@ -125,10 +125,9 @@ class _Passes:
         with torch.no_grad():
             for count in range(-WARM_UP_JOBS, self._count):
                 self._progress(what, max(0, count), self._count)
-                with Job(self._task, 0, None, exclusive=True) as job:
-                    self._run()
+                job = job_after_idling(self._task, self._run, None)
                 if count >= 0:
-                    times_ns.append(max(1, round(job.execution_ms * 1e6)))
+                    times_ns.append(execution_ns(job))
         return times_ns
 
     def _run(self) -> None:
