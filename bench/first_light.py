@@ -17,7 +17,9 @@ from typing import Any
 
 import torch
 
+from bench.allocation import region_allocation
 from bench.machine import describe_machine
+from bench.spread import spread
 from tests.support.daemon import Daemon
 from tests.support.worker import Worker
 
@@ -38,11 +40,6 @@ def raw_copy_ms(size_bytes: int) -> list[float]:
         torch.cuda.synchronize()
         times.append((time.perf_counter() - begin) * 1e3)
     return times[2:]
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Minimum, median and maximum."""
-    return {"min": min(values), "median": median(values), "max": max(values)}
 
 
 def hand_over(budget: str, chunk: str) -> dict[str, Any]:
@@ -87,14 +84,16 @@ def warm_overhead(model: str) -> dict[str, Any]:
         torch.cuda.current_stream().synchronize()
         return (time.perf_counter() - begin) * 1e3
 
-    times: dict[str, list[float]] = {"plain": [], "inside": [], "whole_job": []}
+    times: dict[str, list[float]] = {"plain": [], "inside": [], "whole_job": [], "beside": []}
     with torch.inference_mode():
         for _ in range(200):
             times["plain"].append(timed(plain))
             begin = time.perf_counter()
-            with task.job():
+            with task.job() as job:
                 times["inside"].append(timed(swapped))
             times["whole_job"].append((time.perf_counter() - begin) * 1e3)
+            # Neither the model nor the wait for the grant.
+            times["beside"].append(times["whole_job"][-1] - times["inside"][-1] - job.waited_ms)
     task.close()
     return {
         "model": model,
@@ -109,8 +108,9 @@ def embedded_figures() -> dict[str, Any]:
 
     rtswap.enable(embedded=True, budget="4GiB", static="4GiB", device=0)
     result = [warm_overhead(name) for name in ("cnn", "encoder_24")]
+    allocation = region_allocation()
     rtswap.disable()
-    return {"warm": result}
+    return {"warm": result, "region_allocation": allocation}
 
 
 def grant_latency(binary: Path) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import rtswap
 from bench.machine import describe_machine
+from bench.spread import spread
 from bench.stack import stack
 
 REPEATS = 11
@@ -123,7 +124,7 @@ def measure(case: Case, gpu: bool) -> dict[str, Any]:
         "began_on_prefix": sum(began),
         "copy_ms": copy_ms,
         "execution_ms": median(alone),
-        "result_ms": {"min": min(results), "median": median(results), "max": max(results)},
+        "result_ms": spread(results),
         "memory_wait_ms": median(waited),
         "one_chunk_ms": chunk_ms,
         "ratio": (median(results) - chunk_ms) / floor_ms,

@@ -278,7 +278,7 @@ class Job:
             raise InvalidArgument("A job is used once. Make a new one with task.job().")
         self._entered = True
         native_task = self._task._native_open()
-        if native_task.verdict()["state"] == "paused":
+        if native_task.paused:
             raise JobDropped(
                 f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
             )
@@ -289,8 +289,7 @@ class Job:
 
     def _start(self, native: _core.Job) -> None:
         memory = self._task._memory
-        info = native.info()
-        landed, total = info["first_chunks"], info["arena_chunks"]
+        landed, total = native.chunks()
         if landed < total and memory.busy:  # by a job that the arbiter has given up
             landed = native.wait_for_chunks(total)
         if landed < total:
@@ -334,7 +333,7 @@ class Job:
 
     def _end(self, native: _core.Job) -> None:
         try:
-            if not native.info()["ended_ns"]:
+            if not native.ended:
                 native.end(self._handles())
             self._task._memory.settle_regions()
         except Exception:

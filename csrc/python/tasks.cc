@@ -127,11 +127,20 @@ void bind_tasks(py::module_& module) {
            })
       .def("end", &end_job, py::arg("streams"))
       .def("queued_work", &queued_work, py::arg("streams"))
+      .def("chunks",
+           [](JobObject& self) {
+             const client::JobInfo info = self->info();
+             return std::pair(info.first_chunks, info.arena_chunks);
+           })
+      .def_property_readonly("ended", [](JobObject& self) { return self->info().ended_ns != 0; })
       .def("info", [](JobObject& self) { return to_python(self->info()); });
 
   py::class_<TaskObject>(module, "Task")
       .def_property_readonly("name", [](TaskObject& self) { return self->name(); })
       .def("verdict", [](TaskObject& self) { return to_python(self->verdict()); })
+      .def_property_readonly(
+          "paused",
+          [](TaskObject& self) { return self->verdict().state == protocol::TaskState::paused; })
       .def("wait_verdict", &wait_verdict, py::arg("limit_ns"))
       .def("update", &update, py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"),
            py::arg("layers"), py::arg("limit_ns"))

@@ -152,6 +152,14 @@ class _ArrivingJob:
     def wait_for_chunks(self, chunks: int) -> int:
         return self._arrivals.wait_for(chunks)
 
+    def chunks(self) -> tuple[int, int]:
+        first, total = self._native.chunks()
+        return (self._arrivals._at_start if self._started else first), total
+
+    @property
+    def ended(self) -> bool:
+        return bool(self._native.ended)
+
     def info(self) -> dict[str, Any]:
         info: dict[str, Any] = self._native.info()
         if self._started:
