@@ -33,6 +33,10 @@ from rtswap.measure import MARGIN, WAIT_S
 
 MIB = 1 << 20
 
+JOB_MS = 1.5
+"""Of a measured cost, about: what a job takes from an idle host beside its layers, and the margin
+of short jobs."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -123,9 +127,9 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
 
 def camera_beside(scale: Scale, draws: list[Draw], rng: random.Random) -> list[Draw]:
     """The same, none of them with the largest batch, and a small model whose period is shorter than
-    half of the largest one's restore: mostly it can be promised only where others are staged."""
+    the largest one's restore: mostly it can be promised only where others are staged."""
     largest_bytes = max(draw.layers for draw in draws) * scale.layer_bytes
-    period_ms = rng.uniform(0.3, 0.5) * largest_bytes / scale.link_bytes_per_ms
+    period_ms = rng.uniform(0.4, 0.6) * largest_bytes / scale.link_bytes_per_ms
     layers = max(1, round(0.05 * scale.budget_bytes / scale.layer_bytes))
     brief = [replace(draw, batch=min(draw.batch, scale.batches[-2])) for draw in draws]
     return [Draw(layers, scale.batches[0], 0.0, 1.0, period_ms), *brief]
@@ -166,8 +170,13 @@ class Expected:
     @classmethod
     def of(cls, scale: Scale, draw: Draw, layer_ms: float) -> Expected:
         copy_ms = draw.layers * scale.layer_bytes / scale.link_bytes_per_ms
-        cost_ms = draw.layers * layer_ms + copy_ms
+        cost_ms = draw.layers * layer_ms + JOB_MS + copy_ms
         return cls(draw, layer_ms, draw.period_ms or cost_ms / draw.utilisation)
+
+    @property
+    def stretch_ns(self) -> int:
+        """Of each layer, with its share of what a job takes beside them."""
+        return round((self.layer_ms + JOB_MS / self.draw.layers) * 1e6)
 
     @property
     def deadline_ms(self) -> float:
@@ -192,13 +201,10 @@ def planned_modes(scale: Scale, tasks: list[Expected]) -> set[str]:
                 "arena_chunks": count,
                 "period_ns": round(task.period_ms * 1e6),
                 "deadline_ns": round(task.deadline_ms * 1e6),
-                "wcet_ns": task.draw.layers * round(task.layer_ms * 1e6),
+                "wcet_ns": task.draw.layers * task.stretch_ns,
                 "layers": [
-                    (
-                        min(count, -(-(layer + 1) * scale.layer_bytes // chunk_bytes)),
-                        round(task.layer_ms * 1e6),
-                    )
-                    for layer in range(task.draw.layers)
+                    (min(count, -(-layer * scale.layer_bytes // chunk_bytes)), task.stretch_ns)
+                    for layer in range(1, task.draw.layers + 1)
                 ],
             }
             for number, (task, count) in enumerate(zip(tasks, chunks, strict=True))

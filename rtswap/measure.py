@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Callable
@@ -72,6 +73,7 @@ def cost_of(
     def run() -> None:
         module(*inputs)
 
+    gc.collect()  # tens of milliseconds where torch is loaded: seldom, and not the model's
     cuda = [task.device] if task.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
         with Job(task, 0, timeout, exclusive=True):
@@ -80,9 +82,8 @@ def cost_of(
         rehearsed = _rehearse(task, run, timeout)
         with Job(task, 0, timeout, exclusive=True):
             memory.assign_mutable(kept)
-    worst_ns = max([worst_ns, *(took_ns for took_ns, _ in rehearsed)])
-    passes = [observed for _, observed in rehearsed]
-    return Cost(worst_ns, stretches(passes, worst_ns) if passes else [])
+    worst_ns = max([worst_ns, *(observed.execution_ns for observed in rehearsed)])
+    return Cost(worst_ns, stretches(rehearsed, worst_ns))
 
 
 def _measure(task: Task, run: Callable[[], None], timeout: float | None) -> int:
@@ -110,9 +111,8 @@ def execution_ns(job: Job) -> int:
     return max(1, round(job.execution_ms * 1e6))
 
 
-def _rehearse(task: Task, run: Callable[[], None], timeout: float | None) -> list[tuple[int, Pass]]:
-    """(execution, what it used) of some jobs; none where a job must have all its memory to
-    begin."""
+def _rehearse(task: Task, run: Callable[[], None], timeout: float | None) -> list[Pass]:
+    """What some jobs used when; none where a job must have all its memory to begin."""
     if operators_may_be_bypassed():
         return []
     found = []
@@ -120,7 +120,7 @@ def _rehearse(task: Task, run: Callable[[], None], timeout: float | None) -> lis
         for _ in range(REHEARSED_JOBS):
             rehearsal = _Rehearsal(task._memory, run)
             job = job_after_idling(task, rehearsal.run, timeout)
-            found.append((execution_ns(job) - rehearsal.waited_ns, rehearsal.seen(job)))
+            found.append(rehearsal.seen(job))
     except RuntimeError as error:
         if not task._memory.refused(error):
             raise
@@ -137,11 +137,10 @@ class _Rehearsal:
     """
 
     def __init__(self, memory: Memory, run: Callable[[], None]) -> None:
-        self.waited_ns = 0
-        """For memory: not a part of the execution."""
         self._memory = memory
         self._run = run
         self._uses: list[tuple[int, int]] = []
+        self._waited_ns = 0  # for memory: not a part of the execution
 
     def run(self) -> None:
         self._memory.close_beyond(0)
@@ -155,13 +154,14 @@ class _Rehearsal:
 
     def seen(self, job: Job) -> Pass:
         """What the job, now over, used when, as if it had not waited."""
-        return Pass(self._uses, job.ended_ns - self.waited_ns)
+        begun_ns = job.ended_ns - execution_ns(job)
+        return Pass(begun_ns, self._uses, job.ended_ns - self._waited_ns)
 
     def _use(self, chunks: int) -> int:
         synchronize(self._memory.torch_devices)
         used_ns = _core.monotonic_now_ns()
-        self._uses.append((chunks, used_ns - self.waited_ns))
+        self._uses.append((chunks, used_ns - self._waited_ns))
         time.sleep(WAIT_S)
-        self.waited_ns += _core.monotonic_now_ns() - used_ns
+        self._waited_ns += _core.monotonic_now_ns() - used_ns
         self._memory.open_up_to(chunks)
         return chunks

@@ -13,9 +13,14 @@ MOST_STRETCHES = 64
 class Pass:
     """One pass through a model. Instants in ns of one clock."""
 
+    begun_ns: int
     uses: list[tuple[int, int]]
     """(chunks, instant): from then on the pass used memory up to there. Both ascend."""
     ended_ns: int
+
+    @property
+    def execution_ns(self) -> int:
+        return self.ended_ns - self.begun_ns
 
     def left_ns(self, chunks: int) -> int:
         """What was left to do when the pass first used more than the chunks before these."""
@@ -25,16 +30,19 @@ class Pass:
 def stretches(passes: list[Pass], worst_ns: int) -> list[tuple[int, int]]:
     """(chunks, ns): with the arena's first ``chunks`` there, a job can execute for so long.
 
-    In order of execution, with ascending chunks, ``worst_ns`` together. From each stretch on they
-    are as long as the longest that any pass had left there. Nothing where one stretch needs it all.
+    In order of execution, with ascending chunks, ``worst_ns`` together, which is at least what any
+    of the passes took. From each stretch on they are as long as the longest that any pass had left
+    there; what another pass took longer may be lost anywhere, and counts with the last, where
+    nothing hides it. Nothing where one stretch needs it all.
     """
     needs = sorted({chunks for observed in passes for chunks, _ in observed.uses})
     if not needs:
         return []
-    left = [max(observed.left_ns(need) for observed in passes) for need in needs]
+    longest_ns = max(observed.execution_ns for observed in passes)
     # What comes before the first use needs no memory; it counts with the first stretch.
-    left = [worst_ns] + [min(ns, worst_ns) for ns in left[1:]] + [0]
-    costs = [here - after for here, after in pairwise(left)]
+    left = [longest_ns, *(max(observed.left_ns(need) for observed in passes) for need in needs[1:])]
+    costs = [here - after for here, after in pairwise([*left, 0])]
+    costs[-1] += worst_ns - longest_ns
     return _coarser([(need, ns) for need, ns in zip(needs, costs, strict=True) if ns > 0])
 
 

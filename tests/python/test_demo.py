@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.timeout(280)
 def test_quick_demo(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "rtswap.cli", "demo", "--quick", "--report", str(tmp_path)],
+        [sys.executable, "-m", "rtswap", "demo", "--quick", "--report", str(tmp_path)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140"},
         capture_output=True,

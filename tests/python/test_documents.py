@@ -53,7 +53,7 @@ def plan(folder: Path, command: str) -> str:
     [tasks] = blocks("docs/planning.md", "toml")
     (folder / "tasks.toml").write_text(tasks, encoding="utf-8")
     result = subprocess.run(
-        [sys.executable, "-m", "rtswap.cli", *command.split()[1:]],
+        [sys.executable, "-m", "rtswap", *command.split()[1:]],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         capture_output=True,
