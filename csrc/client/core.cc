@@ -34,7 +34,7 @@ Status Core::open(const Interrupted& interrupted) {
   hello.process_name = options_.process_name;
   hello.library_version = options_.library_version;
   hello.pid = getpid();
-  RTSWAP_TRY(greet(std::move(link), std::move(hello), interrupted));
+  RTSWAP_TRY(greet(link, std::move(hello), interrupted));
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::connecting) return fail(reason_);
   descriptions_ = welcome_->devices;

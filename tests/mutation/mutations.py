@@ -238,9 +238,10 @@ MUTATIONS = (
         "stage: it is never taken away",
         "csrc/arbiter/stage.cc",
         "if (device.stage != nullptr || device.staged.empty()",
-        "if (device.staged.empty() ||\n"
-        "      (device.stage != nullptr && device.stage->state == Job::State::holding)",
-        ("test_arbiter",),
+        "if (device.stage != nullptr && device.stage->state == Job::State::waiting) {\n"
+        "    device.stage = nullptr;\n  }\n"
+        "  if (device.stage != nullptr || device.staged.empty()",
+        ("test_arbiter", "test_system"),
     ),
     Mutation(
         "stage: the earliest deadline gets it",

@@ -212,6 +212,32 @@ TEST_CASE("staged: models may join while the camera runs") {
   }
 }
 
+// "language" comes at any time of the other's lead, with the earlier deadline, and the two do not
+// fit together: a lead that was taken away would have to be restored again.
+TEST_CASE("staged: a lead that is nearly there is not given up for an earlier deadline") {
+  int64_t longest_ns = 0;
+  int64_t bound_ns = 0;
+  for (int64_t offset_ms = 0; offset_ms <= 240; offset_ms += 4) {
+    INFO("released at " << offset_ms << " ms");
+    Camera camera;
+    camera.config.latency_min_ns = camera.config.latency_max_ns;
+    camera.config.horizon_ns = camera.config.first_release_ns + 5'000 * kMs;
+    camera.tasks[0].wcet_ns = 2 * kMs;
+    camera.tasks[1].offset_ns = 20 * kMs;
+    camera.tasks[1].deadline_ns = 750 * kMs;
+    camera.tasks[2].arena_chunks = 120;
+    camera.tasks[2].deadline_ns = 480 * kMs;
+    camera.tasks[2].period_ns = 1'000 * kMs;
+    camera.tasks[2].offset_ns = offset_ms * kMs;
+    const SimReport report = run(camera.config, camera.tasks);
+    camera.check(report);
+    longest_ns = std::max(longest_ns, report.tasks[1].response_max_ns);
+    bound_ns = report.tasks[1].verdict.response_bound_ns;
+  }
+  INFO("longest response " << longest_ns << ", bound " << bound_ns);
+  CHECK(longest_ns > bound_ns * 3 / 4);
+}
+
 // In its lead, in its run, or while it waits: what a process had is free, and the stage goes on.
 TEST_CASE("staged: processes that die cost the others nothing") {
   uint64_t crashes = 0;
