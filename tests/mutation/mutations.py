@@ -403,14 +403,14 @@ MUTATIONS = (
         "csrc/arbiter/admission.cc",
         "if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {",
         "if (false) {",
-        ("test_system", "test_arbiter"),
+        ("test_arbiter",),
     ),
     Mutation(
         "a prefix that has grown counts from an idle instant on",
         "csrc/arbiter/admission.cc",
         "std::min(in_window ? arena->guaranteed_chunks : there,",
         "std::min(in_window && false ? arena->guaranteed_chunks : there,",
-        ("test_system", "test_arbiter"),
+        ("test_arbiter",),
     ),
     Mutation(
         "changes wait for an idle device",
