@@ -22,6 +22,11 @@ void Client::stop_to_pause() {
 
 void Client::stop_to_leave() {
   wish_ = Wish::leave;
+  // Jobs that wait end with their task, wherever their memory is on its way.
+  if (healthy() && !running_) {
+    report_.cancelled += jobs_.size();
+    jobs_.clear();
+  }
   stop_when_done();
 }
 

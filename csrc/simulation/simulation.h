@@ -38,7 +38,7 @@ struct SimTask {
   int64_t join_ns = 0;    // the process starts
   int64_t pause_ns = 0;   // the task is paused once no job of it is left; 0: never
   int64_t resume_ns = 0;  // and asks to resume
-  int64_t leave_ns = 0;  // the task is closed once no job of it is left, the process ends; 0: never
+  int64_t leave_ns = 0;   // the task is closed once no job of it runs, the process ends; 0: never
   uint32_t device = 0;
   uint32_t arena_chunks = 0;
   uint32_t mutable_chunks = 0;   // at the tail
