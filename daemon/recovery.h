@@ -2,7 +2,6 @@
 // file says and which processes still live.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -1,7 +1,6 @@
 #include "daemon/tasks_file.h"
 
 #include <cmath>
-#include <optional>
 
 #include "daemon/sizes.h"
 #include "daemon/toml_file.h"

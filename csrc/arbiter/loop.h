@@ -3,7 +3,6 @@
 // event may run it itself, and saves its sender the time in which another thread wakes up.
 #pragma once
 
-#include <functional>
 #include <memory>
 
 #include "csrc/arbiter/arbiter.h"

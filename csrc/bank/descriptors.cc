@@ -10,7 +10,6 @@
 #include <cstring>
 #include <memory>
 #include <string>
-#include <utility>
 
 namespace rtswap::bank {
 namespace {

@@ -1,7 +1,6 @@
 #include "csrc/base/result.h"
 
 #include <array>
-#include <string_view>
 
 namespace rtswap {
 namespace {

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/nvml.h"

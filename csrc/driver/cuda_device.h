@@ -1,7 +1,6 @@
 // Which GPUs there are and whether rtswap can work with them. Needs no context.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "csrc/base/result.h"

@@ -2,8 +2,6 @@
 // on a machine without a GPU.
 #pragma once
 
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "csrc/base/result.h"

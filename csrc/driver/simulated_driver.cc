@@ -319,12 +319,16 @@ class SimulatedDriver final : public Driver {
 
 Result<std::unique_ptr<Driver>> make_simulated_driver(SimulatedOptions options,
                                                       std::shared_ptr<SimulatedLink> link) {
-  options.total_bytes -= options.total_bytes % kSimulatedGranularityBytes;
-  if (options.name.empty() || options.total_bytes == 0) {
-    return fail(ErrorCode::invalid_argument, "a simulated device needs a name and at least " +
-                                                 std::to_string(kSimulatedGranularityBytes) +
-                                                 " bytes of memory");
+  if (options.name.empty()) {
+    return fail(ErrorCode::invalid_argument, "a simulated device needs a name");
   }
+  if (options.total_bytes < kSimulatedGranularityBytes) {
+    return fail(ErrorCode::invalid_argument,
+                "a simulated device of " + std::to_string(options.total_bytes) +
+                    " bytes is too small: it needs at least " +
+                    std::to_string(kSimulatedGranularityBytes >> 20) + " MiB");
+  }
+  options.total_bytes -= options.total_bytes % kSimulatedGranularityBytes;
   RTSWAP_CHECK(link != nullptr, "a simulated device needs a link");
   return std::make_unique<SimulatedDriver>(options, std::move(link));
 }

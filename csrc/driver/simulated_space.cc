@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "csrc/base/check.h"
 #include "csrc/base/units.h"

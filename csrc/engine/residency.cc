@@ -1,6 +1,5 @@
 #include "csrc/engine/residency.h"
 
-#include <algorithm>
 #include <iterator>
 #include <vector>
 

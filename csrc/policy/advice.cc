@@ -1,7 +1,6 @@
 #include "csrc/policy/advice.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <optional>
 #include <string>

@@ -2,7 +2,6 @@
 // (csrc/rpc/grpc_link.h). Messages arrive in the order they were sent, in both directions.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>

@@ -4,7 +4,6 @@
 
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "csrc/client/device_meter.h"
 #include "csrc/driver/cuda.h"

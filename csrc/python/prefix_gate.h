@@ -12,7 +12,6 @@
 
 #include <pybind11/pybind11.h>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>

@@ -3,7 +3,6 @@
 
 #include <google/protobuf/repeated_field.h>
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
