@@ -85,10 +85,10 @@ enum class Start : uint8_t {
 struct JobInfo {
   uint64_t index = 0;  // of this task, from 0
   int64_t release_ns = 0;
-  int64_t deadline_ns = 0;       // kNoDeadline_ns: none
-  int64_t started_ns = 0;        // granted, with the memory it starts with there
-  int64_t ended_ns = 0;          // its device work had completed
-  int64_t waited_ns = 0;         // from the request to started
+  int64_t deadline_ns = 0;  // kNoDeadline_ns: none
+  int64_t started_ns = 0;   // granted, with the memory it starts with there
+  int64_t ended_ns = 0;     // its device work had completed
+  int64_t waited_ns = 0;    // from the request to started
   // From when its owner's thread went on to the end, less waits for chunks; what its cost is about.
   // The wake-up before it is a part of the round trip that promises charge to every job.
   int64_t execution_ns = 0;
