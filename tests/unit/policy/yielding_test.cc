@@ -576,6 +576,17 @@ TEST_CASE("yielding: what restores nothing is in the way of a run, not of its le
   CHECK_FALSE(test_yielding(set, {}).schedulable);
 }
 
+// The first run takes [0, 3). All direct tasks are released just after its start, and again as soon
+// as they may be: they end at 7, 11, 12, 16, 20, 21 and 25. The second run ends at 28.
+TEST_CASE("yielding: a run waits for what came during the run before it") {
+  YieldingSet set;
+  set.staged = {{200, 100, 0, 3}, {200, 100, 0, 3}};
+  set.direct = {{{10, 10, 4}, 4, 0}, {{13, 13, 4}, 4, 0}, {{17, 17, 1}, 1, 0}};
+  const YieldingResult result = test_yielding(set, {});
+  REQUIRE(result.schedulable);
+  for (const int64_t response_ns : result.stage.response_ns) CHECK(response_ns >= 28);
+}
+
 TEST_CASE("yielding: copy engine and device both below full use are not enough") {
   YieldingSet set;
   set.staged = {{10, 10, 5, 1}, {10, 10, 5, 1}};
