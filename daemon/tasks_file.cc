@@ -39,6 +39,16 @@ Result<uint64_t> size_of(const TomlEntry& entry) {
   return fail(at(entry.where, entry.key + " takes a size, such as \"512MiB\" or \"4GB\""));
 }
 
+Result<int32_t> importance_of(const TomlEntry& entry) {
+  constexpr double kMost = protocol::kMostImportance;
+  const bool whole = entry.type == TomlEntry::Type::number && entry.values.size() == 1;
+  if (!whole || entry.number < -kMost || entry.number > kMost) {
+    const std::string most = std::to_string(protocol::kMostImportance);
+    return fail(at(entry.where, "importance takes a whole number from -" + most + " to " + most));
+  }
+  return static_cast<int32_t>(entry.number);
+}
+
 Status apply(const TomlEntry& entry, Task& task) {
   protocol::Timing& timing = task.settings.timing;
   if (entry.key == "name") {
@@ -83,10 +93,12 @@ Status apply(const TomlEntry& entry, Task& task) {
       return fail(at(entry.where, "late takes \"drop\" or \"run\""));
     }
     task.settings.late_run = value == "run";
+  } else if (entry.key == "importance") {
+    RTSWAP_ASSIGN(task.settings.importance, importance_of(entry));
   } else {
     return fail(at(entry.where, "a task has no setting \"" + entry.key +
                                     "\"; there are: name period_ms rate_hz deadline_ms wcet_ms "
-                                    "resident late size mutable model profile"));
+                                    "resident late importance size mutable model profile"));
   }
   return {};
 }

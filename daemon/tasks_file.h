@@ -7,6 +7,7 @@
 //   wcet_ms = 8.5
 //   resident = true
 //   late = "drop"         # or "run"
+//   importance = 5        # larger: more
 //   size = "900MiB"       # these three are for `rtswap plan` and `rtswap simulate`, which read the
 //   mutable = "4MiB"      # same file: all memory of the model, the part that is written back,
 //   model = "yolo"        # and the model, when several tasks share one

@@ -8,6 +8,7 @@ import torch
 version: str
 torch_version: str
 cuda_chunk_cost_ns: int
+most_importance: int
 daemon_round_trip_ns: int
 
 def monotonic_now_ns() -> int: ...
@@ -127,6 +128,7 @@ class Session:
         resident: bool,
         late_run: bool,
         best_effort: bool,
+        importance: int,
     ) -> Task: ...
     def snapshot(self, limit_ns: int) -> dict[str, Any]: ...
     def close(self) -> None: ...

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rtswap import _core
 from rtswap.errors import AdmissionRefused, InvalidArgument
 from rtswap.jobs import quietly
-from rtswap.units import limit_ns, positive_ns
+from rtswap.units import limit_ns, positive_ns, whole_within
 
 if TYPE_CHECKING:
     from rtswap.memory import Memory
@@ -62,7 +62,13 @@ class Timing:
 
 
 def open_options(
-    name: str, timing: Timing, late: Late, on_refusal: OnRefusal, *, resident: bool
+    name: str,
+    timing: Timing,
+    late: Late,
+    on_refusal: OnRefusal,
+    *,
+    importance: int,
+    resident: bool,
 ) -> dict[str, Any]:
     if late not in ("drop", "run"):
         raise InvalidArgument(f"late={late!r}: 'drop' or 'run'.")
@@ -77,6 +83,7 @@ def open_options(
         "resident": bool(resident),
         "late_run": late == "run",
         "best_effort": on_refusal == "best_effort",
+        "importance": whole_within(importance, _core.most_importance, "importance"),
     }
 
 

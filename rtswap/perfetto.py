@@ -1,7 +1,8 @@
 """A trace of rtswapd for Perfetto (ui.perfetto.dev): `rtswap trace`.
 
 The format is the JSON of Chrome's trace events, which Perfetto opens. Each device is a process of
-it, with one track for each task and one for each direction of the link.
+it, with one track for each task, one for each direction of the link, and one that shows when
+promises were suspended.
 """
 
 from __future__ import annotations
@@ -12,7 +13,23 @@ from typing import Any
 from rtswap.timeline import Interval, build
 
 TO_DEVICE, TO_HOST = "link to the device", "link to the host"
-INSTANTS = ("released", "dropped", "missed", "overrun")
+INSTANTS = ("released", "dropped", "missed", "overrun", "suspended")
+PROMISES = "promises"
+
+
+def suspensions(events: Sequence[dict[str, Any]]) -> list[Interval]:
+    """When the bounds of one device did not hold; at the end, to the last event."""
+    found: list[Interval] = []
+    begin_ns: int | None = None
+    for event in events:
+        if event["kind"] == "suspended":
+            begin_ns = event["at_ns"]
+        elif event["kind"] == "resumed" and begin_ns is not None:
+            found.append(Interval(begin_ns, event["at_ns"]))
+            begin_ns = None
+    if begin_ns is not None:
+        found.append(Interval(begin_ns, events[-1]["at_ns"]))
+    return found
 
 
 def convert(events: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -38,6 +55,7 @@ class _Device:
         body = [*self._instants(events)]
         for task, runs in timeline.runs.items():
             body += self._slices(task, "run", runs)
+        body += self._slices(PROMISES, "suspended", suspensions(events))
         for task, moves in timeline.restores.items():
             body += self._slices(TO_DEVICE, f"restore {task}", moves)
         for task, moves in timeline.evictions.items():
@@ -58,7 +76,7 @@ class _Device:
 
     def _instants(self, events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for event in events:
-            if event["kind"] in INSTANTS:
+            if event["kind"] in INSTANTS and event["task"]:
                 yield {
                     "ph": "i",
                     "s": "t",

@@ -50,6 +50,7 @@ def register(
     resident: bool = False,
     late: Late = "drop",
     on_refusal: OnRefusal = "raise",
+    importance: int = 0,
     kinds: Kinds | None = None,
     device: Devices = None,
     timeout: float | None = 30.0,
@@ -80,6 +81,12 @@ def register(
         Never swapped out once it is in.
     late:
         What becomes of a job that can no longer meet its deadline: ``"drop"`` or ``"run"``.
+    importance:
+        A whole number from -1000 to 1000, larger is more. When promises that were given cannot all
+        be kept any more (the link turns out to be slower), those of the least important tasks end;
+        and jobs without a promise run in the order of importance, so that the less important may
+        wait without end. It never takes a promise from another task so that this one gets it, and
+        never changes the order of promised jobs.
     kinds:
         ``"mutable"``, or ``{pattern: kind}`` on the names of tensors. Parameters default to
         ``read_only`` (dropped at eviction), buffers to ``mutable`` (written back).
@@ -122,7 +129,7 @@ def register(
         timing.wcet_ns, timing.layers = declared_cost(
             Path(profile), sets[0], state.session.devices[parts[0].device], name
         )
-    options = open_options(name, timing, late, on_refusal, resident=resident)
+    options = open_options(name, timing, late, on_refusal, importance=importance, resident=resident)
 
     memory = Memory(state.session, label, verify=state.verify)
     try:

@@ -49,6 +49,11 @@ class Promise:
     lead before, while others run. Chosen at admission; may change as tasks come and go."""
     lead_ms: float | None
     """Of a staged task: how long restoring the lead takes if no direct job comes in between."""
+    importance: int
+    """In force (a daemon's task file may override the one that was given)."""
+    suspended: str
+    """Why the bound may not hold until the device is next idle (a job held it for longer than its
+    block, or nobody knows for how long); empty: it holds."""
     begins_on_prefix: bool
     """Whether a job may begin while a part of its memory is still on the way: the stretches of its
     execution were measured, and the first use of each part waits for it."""
@@ -112,6 +117,10 @@ class ArbiterTask:
     resident_chunks: int
     response_max_ns: int
     response_bound_ns: int
+    importance: int
+    mode: str
+    """``direct`` or ``staged``, as :attr:`Promise.mode`."""
+    lead_ns: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,10 @@ class ArbiterDevice:
     running: str
     """``name@pid`` of the job that holds the device, or empty."""
     utilisation: float
+    suspended: str
+    """Why the bounds of its tasks may not hold until it is next idle; empty: they hold."""
+    suspensions: int
+    """How often that has been so."""
 
 
 @dataclass(frozen=True)

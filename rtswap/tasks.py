@@ -121,6 +121,8 @@ class Task:
             block_ms=milliseconds(verdict["block_ns"]),
             mode=verdict["mode"],
             lead_ms=milliseconds(verdict["lead_ns"]),
+            importance=verdict["importance"],
+            suspended=verdict["suspended"],
         )
 
     def __repr__(self) -> str:
@@ -159,6 +161,7 @@ class Task:
         wcet_ms: float | None = None,
         late: Late = "drop",
         on_refusal: OnRefusal = "raise",
+        importance: int = 0,
         timeout: float | None = 30.0,
     ) -> Task:
         """Another task with its own release pattern on the same memory.
@@ -169,7 +172,9 @@ class Task:
         timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
         timing.take_cost(native.verdict())
         self._runtime.check_name(name)
-        options = open_options(name, timing, late, on_refusal, resident=False)
+        options = open_options(
+            name, timing, late, on_refusal, importance=importance, resident=False
+        )
         shared = open_native(self._runtime, self._memory, options, timeout)
         task = Task(self._runtime, self._memory, shared, self._modules, options)
         self._runtime.add_task(task)

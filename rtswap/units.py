@@ -72,6 +72,15 @@ def positive_ns(milliseconds: float, what: str) -> int:
     return nanoseconds
 
 
+def whole_within(value: int, most: int, what: str) -> int:
+    """A whole number between ``-most`` and ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > most:
+        raise InvalidArgument(
+            f"{what} must be a whole number from -{most} to {most}, not {value!r}."
+        )
+    return value
+
+
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|s|min)")
 _NS = {"us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 

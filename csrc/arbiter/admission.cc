@@ -79,6 +79,12 @@ bool Arbiter::State::idle(const Device& device) const {
   return !edf() || in_flight(device, nullptr) + incoming(device) <= link_of(device).prefetch_chunks;
 }
 
+// Whether what has happened since the device was last idle is in a window of the test. While bounds
+// are suspended it is in none: they hold from the next idle instant on.
+bool Arbiter::State::window_counts(const Device& device) const {
+  return !idle(device) && device.suspended.empty();
+}
+
 Arbiter::State::Roll Arbiter::State::roll(const Device& device,
                                           const std::function<bool(const Task&)>& joins,
                                           const Task* candidate) const {
@@ -137,16 +143,16 @@ policy::Plan Arbiter::State::in_force(const Device& device) const {
 // that the window may have used already counts no better than before.
 policy::Prefixes Arbiter::State::guaranteed(const Device& device,
                                             const policy::Prefixes& prefixes) const {
-  const bool device_idle = idle(device);
+  const bool counts = window_counts(device);
   policy::Prefixes guarantee;
   for (const Arena* arena : device.arenas) {
     const bool in_window =
-        !device_idle &&
-        (std::any_of(
-             arena->tasks.begin(), arena->tasks.end(),
-             [this](const Task* task) { return edf() && task->state == TaskState::admitted; }) ||
-         std::any_of(device.leaving.begin(), device.leaving.end(),
-                     [arena](const Leaving& left) { return left.arena == arena->key; }));
+        counts && (std::any_of(arena->tasks.begin(), arena->tasks.end(),
+                               [this](const Task* task) {
+                                 return edf() && task->state == TaskState::admitted;
+                               }) ||
+                   std::any_of(device.leaving.begin(), device.leaving.end(),
+                               [arena](const Leaving& left) { return left.arena == arena->key; }));
     const uint32_t there = std::min(arena->landed_chunks, kept(device, *arena));
     guarantee[arena->key] = std::min(in_window ? arena->guaranteed_chunks : there,
                                      policy::prefix_of(prefixes, arena->key));
@@ -161,7 +167,7 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
   Assessment result;
   result.set = roll(
       device, [joining](const Task& task) { return &task == joining; }, nullptr);
-  if (!idle(device)) {
+  if (window_counts(device)) {
     for (const Leaving& left : device.leaving) {
       const bool counts_itself = left.resumed && left.task != nullptr &&
                                  (left.task == joining || left.task->state == TaskState::admitted);
@@ -187,9 +193,17 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
     device.review_due = true;  // at the next idle instant
     return false;
   }
-  const auto [set, guarantee, decision] = assess(device, plan, joining);
-  if (!decision.admitted || !holder_allows(device, decision)) return false;
+  const Assessment found = assess(device, plan, joining);
+  if (!found.decision.admitted || !holder_allows(device, found.decision)) return false;
   if (joining != nullptr) enter(*joining);
+  put_in_force(device, plan, found, joining);
+  suspend_for_unknown_length(device);
+  return true;
+}
+
+void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
+                                  const Task* joining) {
+  const auto& [set, guarantee, decision] = found;
   for (Arena* arena : device.arenas) {
     arena->planned_chunks = policy::prefix_of(plan.prefixes, arena->key);
     arena->guaranteed_chunks = policy::prefix_of(guarantee, arena->key);
@@ -217,7 +231,6 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
   for (size_t i = 0; i < set.best_effort.size(); ++i) {
     put(*set.best_effort[i], decision.best_effort[i]);
   }
-  return true;
 }
 
 // Best-effort work that runs now must be part of the new promise; where its length is not known,
@@ -361,31 +374,6 @@ void Arbiter::State::review(Device& device) {
     send_verdict(task, true, task.reason);
   }
   promote(device);
-}
-
-// The ground under the promises has changed: the youngest ones go until the rest holds.
-void Arbiter::State::shed(Device& device, const std::string& why) {
-  device.review_due = true;
-  for (;;) {
-    device.leaving.clear();
-    const Roll set = roll(
-        device, [](const Task&) { return false; }, nullptr);
-    const policy::Decision fresh = policy::decide(set.input);
-    if (fresh.admitted && adopt(device, plan_of(fresh), nullptr)) return;
-    if (adopt(device, in_force(device), nullptr)) return;
-    // What holds, but for best-effort work that runs now, is put in force when that has ended.
-    if (assess(device, in_force(device), nullptr).decision.admitted) return;
-    const auto youngest =
-        std::find_if(device.tasks.rbegin(), device.tasks.rend(),
-                     [](const Task* task) { return task->state == TaskState::admitted; });
-    if (youngest == device.tasks.rend()) return;
-    Task& task = **youngest;
-    leave(task);
-    task.state = TaskState::best_effort;
-    task.reason =
-        Error{ErrorCode::admission_refused, why + "; its deadlines are no longer promised"};
-    send_verdict(task, false, task.reason);
-  }
 }
 
 }  // namespace rtswap::arbiter

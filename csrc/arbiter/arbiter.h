@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -48,6 +49,7 @@ struct TaskOverride {
   protocol::Timing timing;  // fields that are 0 are left to the client
   bool resident = false;
   bool late_run = false;
+  std::optional<int32_t> importance = {};
 };
 
 struct Config {
@@ -127,8 +129,10 @@ struct Trace {
     run_begin,  // job wholly resident and holding the device
     run_end,
     dropped,
-    missed,   // job ended after its deadline
-    overrun,  // job took longer than its declared cost
+    missed,     // job ended after its deadline
+    overrun,    // job took longer than its declared cost
+    suspended,  // because of this job, or of the device if none is named, bounds do not hold
+    resumed,    // they hold again, of all tasks of the device
   };
   Kind kind = Kind::released;
   int64_t at_ns = 0;

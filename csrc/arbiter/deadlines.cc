@@ -24,6 +24,8 @@ void Arbiter::State::expire_waiting(Device& device) {
     // The deadlines of a task that is loading are set when it is in.
     if (job->task->state != TaskState::loading && now_ns_ > latest_start(*job)) late.push_back(job);
   }
+  // They are no longer among those who wait when that job ends.
+  if (!late.empty() && device.holder != nullptr) note_hold(device, *device.holder);
   for (Job* job : late) {
     if (job->task->late == protocol::LatePolicy::run) {
       job->demoted = true;
@@ -91,6 +93,8 @@ void Arbiter::State::expire_holder(Device& device) {
     Device& its = device_of(*part->task->arena);
     its.holder = nullptr;
     if (its.stage == part) its.stage = nullptr;
+    suspend(its, part,
+            "a job of \"" + part->task->full_name + "\" hangs and may still use the GPU");
   }
 }
 

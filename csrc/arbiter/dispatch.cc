@@ -52,6 +52,7 @@ void Arbiter::State::settle(Device& device) {
 
 // What waited for this instant.
 void Arbiter::State::reconsider(Device& device) {
+  resume_promises_when_idle(device);
   if (device.review_due && idle(device)) {
     review(device);
   } else if (device.promote_due) {
@@ -76,7 +77,10 @@ std::vector<Job*> Arbiter::State::in_order(const Device& device) const {
     const bool a_promised = promised(*a);
     const bool b_promised = promised(*b);
     if (a_promised != b_promised) return a_promised;
-    if (!a_promised) return a->sequence < b->sequence;
+    if (!a_promised) {  // one order for all devices: those that span several wait for each other
+      return std::tie(b->task->importance, a->sequence) <
+             std::tie(a->task->importance, b->sequence);
+    }
     if (staged(*a) != staged(*b)) return staged(*b);
     return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);
   });
@@ -101,19 +105,23 @@ bool Arbiter::State::take_next(Device& device) {
   return false;
 }
 
+// How long it may hold the device. Warm-up and reading outside jobs are as long as they are.
+bool Arbiter::State::length_known(const Job& job) const {
+  const Task& task = *job.task;
+  return task.timing.wcet_ns > 0 &&
+         !(task.state == TaskState::admitted && job.deadline_ns == kNoDeadline_ns);
+}
+
 // Best-effort work must not take away what the test has promised to others.
 bool Arbiter::State::may_start(const Device& device, const Job& job) const {
   if (!edf()) return true;
   if (staged(job)) return staged_may_start(device, job);
   if (promised(job)) return earliest_start(device, job) <= now_ns_;
   if (staged_work_waits(device)) return false;
-  const Task& task = *job.task;
-  const bool length_known = task.timing.wcet_ns > 0 && !(task.state == TaskState::admitted &&
-                                                         job.deadline_ns == kNoDeadline_ns);
   // Warm-up and reading outside jobs are what promises are made from; they cannot wait for a gap of
   // a length that nobody knows.
-  if (!length_known) return true;
-  const int64_t block_ns = hold_of(task);
+  if (!length_known(job)) return true;
+  const int64_t block_ns = hold_of(*job.task);
   if (block_ns <= device.best_effort_block_ns) return true;
   // Otherwise only where no admitted task can be released before it ends, nor has been already: a
   // job that came early waits until it competes.
@@ -132,19 +140,13 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
   std::erase(device.waiting, &job);
   device.holder = &job;
   job.state = Job::State::holding;
+  job.held_ns = now_ns_;
   job.progress_ns = now_ns_;
-  Task& task = *job.task;
-  job.block_ns = task.timing.wcet_ns > 0 ? hold_of(task) : 0;
+  const Task& task = *job.task;
+  if (task.timing.wcet_ns > 0) job.block_ns = promised(job) ? task.block_ns : hold_of(task);
   task.arena->last_used_ns = now_ns_;
-  std::string detail;
-  const bool length_known = task.timing.wcet_ns > 0 && task.state != TaskState::admitted;
-  const bool others_promised =
-      std::any_of(device.tasks.begin(), device.tasks.end(),
-                  [](const Task* other) { return other->state == TaskState::admitted; });
-  if (edf() && !promised(job) && !job.demoted && !length_known && others_promised) {
-    detail = "its length is not known: promises are suspended until it ends";
-  }
-  trace(Trace::Kind::granted_gpu, job, detail);
+  trace(Trace::Kind::granted_gpu, job, "");
+  suspend_for_unknown_length(device);
 }
 
 // What has landed tells how far the holder is.

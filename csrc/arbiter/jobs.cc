@@ -188,6 +188,7 @@ void Arbiter::State::erase(Job& job) {
       case Job::State::holding:
         RTSWAP_CHECK(device.holder == part, "a job holds the device that another holds");
         device.holder = nullptr;
+        note_hold(device, *part);
         break;
       case Job::State::lost:
         RTSWAP_CHECK(arena.lost_jobs > 0, "a lost job that its arena does not know");

@@ -92,6 +92,7 @@ struct Job {
   bool complete = false;    // holds the device and all its memory
   bool abandoned = false;   // has begun and was told that the rest of its memory does not come
   int64_t block_ns = 0;     // what it may hold the device for, known when it got it; 0: not
+  int64_t held_ns = 0;      // when it got it
   int64_t progress_ns = 0;  // last sign of life while holding
 };
 
@@ -111,6 +112,7 @@ struct Task {
   bool resident = false;
   protocol::LatePolicy late = protocol::LatePolicy::drop;
   protocol::OnRefusal on_refusal = protocol::OnRefusal::refuse;
+  int32_t importance = 0;
   TaskState state = TaskState::warming;
   // While loading: what it will be once the memory it needs has landed.
   TaskState wanted = TaskState::warming;
@@ -192,6 +194,8 @@ struct Device {
   double utilisation = 0;
   uint64_t window = 0;           // count of idle instants at which a job was released
   std::vector<Leaving> leaving;  // since the device was last idle
+  std::string suspended;         // why bounds do not hold until it is next idle; empty: they do
+  uint64_t suspensions = 0;      // how often that has been so
   bool review_due = false;       // at the next idle instant
   bool promote_due = false;      // a prefix is complete
   bool settle_due = false;       // something has changed since it was settled

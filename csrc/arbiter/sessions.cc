@@ -101,9 +101,7 @@ void Arbiter::State::on(Session& session, const protocol::DeviceReport& message)
   worst(device.restore_bytes_per_s, message.restore_bytes_per_s, device.bandwidth_measured);
   worst(device.evict_bytes_per_s, message.evict_bytes_per_s, device.evict_bytes_per_s != 0);
   device.bandwidth_measured |= message.restore_bytes_per_s != 0;
-  if (device.restore_bytes_per_s != before) {
-    shed(device, "the restore bandwidth was measured lower than before");
-  }
+  if (device.restore_bytes_per_s != before) note_bandwidth(device, before);
 }
 
 void Arbiter::State::on(Session& session, const protocol::Goodbye&) {

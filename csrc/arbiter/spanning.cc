@@ -37,6 +37,7 @@ bool Arbiter::State::add_parts(Task& lead, const std::vector<ArenaId>& further_a
     part->resident = lead.resident;
     part->late = lead.late;
     part->on_refusal = lead.on_refusal;
+    part->importance = lead.importance;
     lead.others.push_back(std::move(part));
   }
   return true;
@@ -103,8 +104,9 @@ void Arbiter::State::classify_spanning(Task& lead) {
   }
 }
 
-// Whether the waiting job may have all of its devices now. `soon` keeps later best-effort work from
-// overtaking it where it could start, while its other devices only end what they have begun;
+// Whether the waiting job may have all of its devices now. `soon` keeps best-effort work that comes
+// after it from overtaking it where it could start, while its other devices only end what they have
+// begun;
 // promised work is never held up, and where some waits, so does nobody else for this job.
 // `known`: answers found since the last change of anything.
 Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
@@ -126,7 +128,8 @@ Arbiter::State::Turn Arbiter::State::turn_of(const Job& job,
       const Arena& its = *before.task->arena;
       if (!may_start(device, before) || !feasible(device, its, its.chunks)) continue;
       if (promised(before)) return turn = Turn::not_yet;
-      // An older one that spans devices is asked the same; each asks only older ones.
+      // One that spans devices is asked the same. The order is one for all devices, and each asks
+      // only those before it.
       if (!before.spans() || turn_of(before, known) != Turn::not_yet) turn = Turn::soon;
     }
   }

@@ -1,6 +1,6 @@
 // The arbiter's state machine, split over files by subject: sessions.cc, recovery.cc, arenas.cc,
-// tasks.cc, admission.cc, jobs.cc, dispatch.cc, stage.cc, memory.cc, deadlines.cc, spanning.cc,
-// stats.cc.
+// tasks.cc, admission.cc, jobs.cc, overload.cc, dispatch.cc, stage.cc, memory.cc, deadlines.cc,
+// spanning.cc, stats.cc.
 //
 // Every event is handled in two parts: `on` notes what it says, then `settle` decides what follows
 // for each device. Handlers never dispatch, so that decisions see a consistent picture.
@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -99,6 +100,7 @@ class Arbiter::State {
   Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
             const Task* candidate) const;
   bool idle(const Device& device) const;
+  bool window_counts(const Device& device) const;
   policy::LinkModel link_of(const Device& device) const;
   policy::Plan in_force(const Device& device) const;
   policy::Prefixes guaranteed(const Device& device, const policy::Prefixes& prefixes) const;
@@ -109,6 +111,8 @@ class Arbiter::State {
   };
   Assessment assess(const Device& device, const policy::Plan& plan, const Task* joining) const;
   bool adopt(Device& device, const policy::Plan& plan, Task* joining);
+  void put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
+                    const Task* joining);
   bool holder_allows(const Device& device, const policy::Decision& decision) const;
   bool join(Task& task, policy::Decision& refusal);
   bool find_place(Device& device, Task& task, policy::Decision& refusal);
@@ -118,8 +122,23 @@ class Arbiter::State {
   void leave(Task& task);
   void promote(Device& device);
   void review(Device& device);
-  void shed(Device& device, const std::string& why);
   uint32_t usable_chunks(const Device& device) const;
+
+  // --- overload.cc -------------------------------------------------------------------------------
+  void note_bandwidth(Device& device, uint64_t before_bytes_per_s);
+  void shed(Device& device, const std::string& why);
+  bool keep_promises(Device& device, bool device_idle);
+  struct Holding {
+    policy::Plan plan;
+    Assessment found;
+  };
+  std::optional<Holding> plan_that_holds(const Device& device, bool device_idle) const;
+  Error why_ended(const Device& device, const Task& task, const std::string& why) const;
+  void suspend(Device& device, const Job* because_of, const std::string& why);
+  void suspend_for_unknown_length(Device& device);
+  void note_hold(Device& device, const Job& job);
+  void resume_promises_when_idle(Device& device);
+  void tell_of_suspension(const Device& device);
 
   // --- jobs.cc -----------------------------------------------------------------------------------
   void set_order(Job& job);
@@ -152,6 +171,7 @@ class Arbiter::State {
   void settle(Device& device);
   void reconsider(Device& device);
   bool take_next(Device& device);
+  bool length_known(const Job& job) const;
   bool may_start(const Device& device, const Job& job) const;
   bool promised(const Job& job) const;
   std::vector<Job*> in_order(const Device& device) const;  // eligible waiting jobs, best first
@@ -198,6 +218,7 @@ class Arbiter::State {
   void set_timer();
 
   // --- stats.cc ----------------------------------------------------------------------------------
+  void trace(Trace::Kind kind, const Device& device, const std::string& detail);
   void trace(Trace::Kind kind, const Task& task, const std::string& detail);
   void trace(Trace::Kind kind, const Job& job, const std::string& detail);
   void trace(Trace::Kind kind, const Arena& arena, uint64_t chunks, const std::string& detail);

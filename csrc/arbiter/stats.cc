@@ -1,4 +1,6 @@
 // What people and tests see: traces and snapshots.
+#include <algorithm>
+
 #include "csrc/arbiter/state.h"
 
 namespace rtswap::arbiter {
@@ -33,6 +35,10 @@ const char* to_string(Trace::Kind kind) noexcept {
       return "missed";
     case Trace::Kind::overrun:
       return "overrun";
+    case Trace::Kind::suspended:
+      return "suspended";
+    case Trace::Kind::resumed:
+      return "resumed";
   }
   return "unknown";
 }
@@ -42,6 +48,18 @@ void Arbiter::State::trace(Trace::Kind kind, const Session& session, const std::
   event.kind = kind;
   event.at_ns = now_ns_;
   event.task = session.process_name + "@" + std::to_string(session.pid);
+  event.detail = detail;
+  effects_.emplace_back(std::move(event));
+}
+
+void Arbiter::State::trace(Trace::Kind kind, const Device& device, const std::string& detail) {
+  Trace event;
+  event.kind = kind;
+  event.at_ns = now_ns_;
+  event.device = static_cast<uint32_t>(
+      std::find_if(devices_.begin(), devices_.end(),
+                   [&device](const Device& other) { return &other == &device; }) -
+      devices_.begin());
   event.detail = detail;
   effects_.emplace_back(std::move(event));
 }
@@ -105,6 +123,8 @@ Snapshot Arbiter::State::snapshot() const {
     stats.static_limit_bytes = device.config.static_limit_bytes;
     if (device.holder != nullptr) stats.running = device.holder->task->full_name;
     stats.utilisation = device.utilisation;
+    stats.suspended = device.suspended;
+    stats.suspensions = device.suspensions;
     snapshot.devices.push_back(std::move(stats));
     for (const Task* task : device.tasks) {
       TaskStats line;
@@ -125,6 +145,9 @@ Snapshot Arbiter::State::snapshot() const {
       line.resident_chunks = task->arena->landed_chunks;
       line.response_max_ns = task->lead->response_max_ns;
       line.response_bound_ns = task->response_bound_ns;
+      line.importance = task->importance;
+      line.staged = task->staged;
+      line.lead_ns = task->lead_ns;
       snapshot.tasks.push_back(std::move(line));
     }
   }

@@ -56,11 +56,13 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   task.resident = message.resident;
   task.late = message.late;
   task.on_refusal = message.on_refusal;
+  task.importance = message.importance;
   note_request(task);
   if (const auto it = config_.overrides.find(task.name); it != config_.overrides.end()) {
     task.timing = overridden(task.timing, it->second);
     task.resident |= it->second.resident;
     if (it->second.late_run) task.late = protocol::LatePolicy::run;
+    task.importance = it->second.importance.value_or(task.importance);
   }
   const bool duplicate =
       std::any_of(session.tasks.begin(), session.tasks.end(),
@@ -301,6 +303,8 @@ void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error&
   verdict.staged = task.staged;
   verdict.lead_ns = task.lead_ns;
   verdict.block_ns = block_ns == INT64_MAX ? 0 : block_ns;
+  verdict.importance = task.importance;
+  if (verdict.state == TaskState::admitted) verdict.suspended = device_of(*task.arena).suspended;
   verdict.requests_answered = task.answer_pending ? task.requests_answered : task.requests;
   std::string detail = protocol::to_string(verdict.state);
   if (request_refused) detail += ", request refused";

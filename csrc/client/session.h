@@ -70,6 +70,7 @@ struct TaskOptions {
   bool resident = false;
   LatePolicy late = LatePolicy::drop;
   OnRefusal on_refusal = OnRefusal::refuse;
+  int32_t importance = 0;  // within protocol::kMostImportance and its negative
   // A task that spans devices: its memory on others, one arena on each, all published. Its jobs get
   // all of their devices at one instant, and start when all of their memory is there.
   std::vector<engine::ArenaId> further_arenas = {};

@@ -41,6 +41,7 @@ Result<TaskPtr> Core::open_task(engine::ArenaId arena_id, TaskOptions options) {
   task->verdict.timing = task->options.timing;
   task->verdict.resident = task->options.resident;
   task->verdict.late = task->options.late;
+  task->verdict.importance = task->options.importance;
   tasks_[task->id] = task;
   send_open_task(*task);
   return task;
@@ -56,6 +57,7 @@ void Core::send_open_task(TaskRecord& task) {
   message.resident = task.options.resident;
   message.late = task.options.late;
   message.on_refusal = task.options.on_refusal;
+  message.importance = task.options.importance;
   task.requests = 1;
   task.verdict.requests_answered = 0;
   task.update.reset();

@@ -77,6 +77,10 @@ struct CloseArena {
   ArenaId arena = 0;  // its chunks are unmapped already; the arbiter takes them back
 };
 
+// Of a task, larger is more: who keeps a promise when not all can be kept, and the order of work
+// that has none. Within this and its negative.
+inline constexpr int32_t kMostImportance = 1000;
+
 enum class LatePolicy : uint8_t { drop, run };
 enum class OnRefusal : uint8_t { refuse, best_effort };
 
@@ -109,6 +113,7 @@ struct OpenTask {
   // devices at one instant or none, start when all arenas are resident, and end on all with one
   // JobDone. It is never promised anything.
   std::vector<ArenaId> further_arenas = {};
+  int32_t importance = 0;
 };
 
 // New timing for an open task: re-tested; when refused the old timing stays.
@@ -217,6 +222,9 @@ struct Verdict {
   // How many requests about this task (OpenTask, UpdateTask, PauseTask, ResumeTask, and ResizeArena
   // of its arena) it takes account of: what tells an answer from a change that crossed the request.
   uint32_t requests_answered = 0;
+  int32_t importance = 0;  // in force, as the timing
+  // Of an admitted task: why its bound does not hold until its device is next idle. Empty: it does.
+  std::string suspended;
 };
 
 // These chunks are yours: map chunks[i] at position first_position + i and restore it.

@@ -19,6 +19,9 @@ struct TaskStats {
   uint64_t restored_bytes = 0, evicted_bytes = 0, written_back_bytes = 0;
   uint32_t arena_chunks = 0, resident_chunks = 0;
   int64_t response_max_ns = 0, response_bound_ns = 0;
+  int32_t importance = 0;
+  bool staged = false;  // as in its Verdict
+  int64_t lead_ns = 0;
 };
 struct DeviceStats {
   std::string uuid;
@@ -27,6 +30,9 @@ struct DeviceStats {
   uint64_t static_bytes = 0, static_limit_bytes = 0;
   std::string running;     // "name@pid" of the job that holds the device, or empty
   double utilisation = 0;  // sum of block/period over admitted tasks
+  // Why the bounds of its tasks do not hold until it is next idle; empty: they do.
+  std::string suspended;
+  uint64_t suspensions = 0;  // how often that has been so
 };
 struct Snapshot {
   bool recovering = false;

@@ -91,13 +91,14 @@ py::dict snapshot(SessionObject& session, int64_t limit_ns) {
 TaskObject open_task(SessionObject& session, const std::vector<engine::ArenaId>& arenas,
                      const std::string& name, int64_t period_ns, int64_t deadline_ns,
                      int64_t wcet_ns, const Layers& layers, bool resident, bool late_run,
-                     bool best_effort) {
+                     bool best_effort, int32_t importance) {
   client::TaskOptions options;
   options.name = name;
   options.timing = timing_of(period_ns, deadline_ns, wcet_ns, layers);
   options.resident = resident;
   options.late = late_run ? client::LatePolicy::run : client::LatePolicy::drop;
   options.on_refusal = best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
+  options.importance = importance;
   options.further_arenas.assign(arenas.begin() + 1, arenas.end());
   return TaskObject(take_unlocked([&] { return session->open_task(arenas.front(), options); }));
 }
@@ -105,6 +106,7 @@ TaskObject open_task(SessionObject& session, const std::vector<engine::ArenaId>&
 }  // namespace
 
 void bind_session(py::module_& module) {
+  module.attr("most_importance") = protocol::kMostImportance;
   py::class_<engine::Segment>(module, "Segment")
       // A segment over any memory, so that TensorSet can be tested without a session.
       .def(py::init([](uint64_t address, uintptr_t host, uint64_t bytes, uint64_t chunk_bytes) {
@@ -176,7 +178,7 @@ void bind_session(py::module_& module) {
           py::arg("arena"))
       .def("open_task", &open_task, py::kw_only(), py::arg("arenas"), py::arg("name"),
            py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"), py::arg("layers"),
-           py::arg("resident"), py::arg("late_run"), py::arg("best_effort"))
+           py::arg("resident"), py::arg("late_run"), py::arg("best_effort"), py::arg("importance"))
       .def("snapshot", &snapshot, py::arg("limit_ns"))
       .def_property_readonly("common_start_ns",
                              [](SessionObject& self) { return self->common_start_ns(); })

@@ -71,6 +71,7 @@ SimTask task_of(const py::dict& values) {
       .take("resident", task.resident)
       .take("late_run", task.late_run)
       .take("best_effort_if_refused", task.best_effort_if_refused)
+      .take("importance", task.importance)
       .expect_none_left();
   for (const auto& [chunks, execution_ns] : layers) task.layers.push_back({chunks, execution_ns});
   return task;
@@ -110,7 +111,7 @@ py::dict simulate(const py::dict& config_values, const py::list& task_values) {
   for (const arbiter::Trace& event : report.trace) trace.append(to_python(event));
   return py::dict("tasks"_a = task_reports, "trace"_a = trace,
                   "violations"_a = py::cast(report.violations), "steps"_a = report.steps,
-                  "ended_ns"_a = report.ended_ns);
+                  "ended_ns"_a = report.ended_ns, "suspensions"_a = report.suspensions);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ py::dict to_python(const protocol::TaskStats& task) {
       "restored_bytes"_a = task.restored_bytes, "evicted_bytes"_a = task.evicted_bytes,
       "written_back_bytes"_a = task.written_back_bytes, "arena_chunks"_a = task.arena_chunks,
       "resident_chunks"_a = task.resident_chunks, "response_max_ns"_a = task.response_max_ns,
-      "response_bound_ns"_a = task.response_bound_ns);
+      "response_bound_ns"_a = task.response_bound_ns, "importance"_a = task.importance,
+      "mode"_a = task.staged ? "staged" : "direct", "lead_ns"_a = task.lead_ns);
 }
 
 py::dict to_python(const protocol::DeviceStats& device) {
@@ -54,7 +55,8 @@ py::dict to_python(const protocol::DeviceStats& device) {
                   "chunk_count"_a = device.chunk_count, "free_chunks"_a = device.free_chunks,
                   "static_bytes"_a = device.static_bytes,
                   "static_limit_bytes"_a = device.static_limit_bytes, "running"_a = device.running,
-                  "utilisation"_a = device.utilisation);
+                  "utilisation"_a = device.utilisation, "suspended"_a = device.suspended,
+                  "suspensions"_a = device.suspensions);
 }
 
 }  // namespace
@@ -79,7 +81,8 @@ py::dict to_python(const protocol::Verdict& verdict) {
       "layers"_a = layers, "resident"_a = verdict.resident,
       "late_run"_a = verdict.late == protocol::LatePolicy::run,
       "response_bound_ns"_a = verdict.response_bound_ns, "block_ns"_a = verdict.block_ns,
-      "mode"_a = verdict.staged ? "staged" : "direct", "lead_ns"_a = verdict.lead_ns);
+      "mode"_a = verdict.staged ? "staged" : "direct", "lead_ns"_a = verdict.lead_ns,
+      "importance"_a = verdict.importance, "suspended"_a = verdict.suspended);
 }
 
 py::dict to_python(const client::JobInfo& info) {

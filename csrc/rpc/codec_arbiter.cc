@@ -40,6 +40,8 @@ void put(const protocol::Verdict& in, v1::ArbiterEnvelope& envelope) {
   out->set_staged(in.staged);
   out->set_lead_ns(in.lead_ns);
   out->set_requests_answered_count(in.requests_answered);
+  out->set_importance(in.importance);
+  out->set_suspended(to_wire_text(in.suspended));
 }
 
 void put(const protocol::Grant& in, v1::ArbiterEnvelope& envelope) {
@@ -111,6 +113,8 @@ protocol::Verdict take(const v1::Verdict& wire, Findings& findings) {
   out.staged = wire.staged();
   out.lead_ns = wire.lead_ns();
   out.requests_answered = wire.requests_answered_count();
+  out.importance = wire.importance();
+  out.suspended = from_wire_text(wire.suspended(), "suspended", findings);
   return out;
 }
 
@@ -150,6 +154,8 @@ void put(const protocol::DeviceStats& in, v1::DeviceStats* out) {
   out->set_static_limit_bytes(in.static_limit_bytes);
   out->set_running_task_name(to_wire_text(in.running));
   out->set_utilisation_ratio(in.utilisation);
+  out->set_suspended(to_wire_text(in.suspended));
+  out->set_suspension_count(in.suspensions);
 }
 
 void put(const protocol::TaskStats& in, v1::TaskStats* out) {
@@ -170,6 +176,9 @@ void put(const protocol::TaskStats& in, v1::TaskStats* out) {
   out->set_resident_chunks(in.resident_chunks);
   out->set_response_max_ns(in.response_max_ns);
   out->set_response_bound_ns(in.response_bound_ns);
+  out->set_importance(in.importance);
+  out->set_staged(in.staged);
+  out->set_lead_ns(in.lead_ns);
 }
 
 protocol::DeviceStats take(const v1::DeviceStats& wire, Findings& findings) {
@@ -182,6 +191,8 @@ protocol::DeviceStats take(const v1::DeviceStats& wire, Findings& findings) {
   out.static_limit_bytes = wire.static_limit_bytes();
   out.running = from_wire_text(wire.running_task_name(), "running_task_name", findings);
   out.utilisation = wire.utilisation_ratio();
+  out.suspended = from_wire_text(wire.suspended(), "suspended", findings);
+  out.suspensions = wire.suspension_count();
   return out;
 }
 
@@ -204,6 +215,9 @@ protocol::TaskStats take(const v1::TaskStats& wire, Findings& findings) {
   out.resident_chunks = wire.resident_chunks();
   out.response_max_ns = wire.response_max_ns();
   out.response_bound_ns = wire.response_bound_ns();
+  out.importance = wire.importance();
+  out.staged = wire.staged();
+  out.lead_ns = wire.lead_ns();
   return out;
 }
 

@@ -60,6 +60,7 @@ void put(const protocol::OpenTask& in, v1::ClientEnvelope& envelope) {
   out->set_late_policy(to_wire(in.late));
   out->set_on_refusal(to_wire(in.on_refusal));
   for (const protocol::ArenaId arena : in.further_arenas) out->add_further_arena_ids(arena);
+  out->set_importance(in.importance);
 }
 
 void put(const protocol::UpdateTask& in, v1::ClientEnvelope& envelope) {
@@ -150,6 +151,7 @@ protocol::OpenTask take(const v1::OpenTask& wire, Findings& findings) {
   out.late = from_wire(wire.late_policy(), findings);
   out.on_refusal = from_wire(wire.on_refusal(), findings);
   out.further_arenas.assign(wire.further_arena_ids().begin(), wire.further_arena_ids().end());
+  out.importance = wire.importance();
   return out;
 }
 

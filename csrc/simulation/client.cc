@@ -97,8 +97,8 @@ void Client::open(const protocol::Welcome&) {
   for (const SimArena& arena : arenas_) {
     protocol::DeviceReport facts;
     facts.device = arena.device();
-    facts.restore_bytes_per_s = world_.config.bytes_per_s;
-    facts.evict_bytes_per_s = world_.config.bytes_per_s;
+    facts.restore_bytes_per_s = world_.bytes_per_s;
+    facts.evict_bytes_per_s = world_.bytes_per_s;
     send(facts);
     send(arena.opening());
     if (arena.id() != 1) open_task.further_arenas.push_back(arena.id());
@@ -112,13 +112,15 @@ void Client::open(const protocol::Welcome&) {
   open_task.late = task_.late_run ? protocol::LatePolicy::run : protocol::LatePolicy::drop;
   open_task.on_refusal =
       task_.best_effort_if_refused ? protocol::OnRefusal::best_effort : protocol::OnRefusal::refuse;
+  open_task.importance = task_.importance;
   requests_ = 1;
   send(open_task);
 }
 
 void Client::note_promise(const protocol::Verdict& verdict) {
   const bool admitted = verdict.state == protocol::TaskState::admitted;
-  bounds_.push_back({world_.timeline.now_ns(), admitted ? verdict.response_bound_ns : 0});
+  bounds_.push_back({world_.timeline.now_ns(), admitted ? verdict.response_bound_ns : 0,
+                     !verdict.suspended.empty()});
 }
 
 void Client::on(const protocol::Verdict& message) {
@@ -298,11 +300,17 @@ void Client::end_job() {
   responses_.push_back(response_ns);
   int64_t at_release_ns = 0;
   int64_t largest_ns = 0;
+  bool suspended = false;
   for (const Bound& bound : bounds_) {
-    if (bound.from_ns <= job.release_ns) at_release_ns = largest_ns = bound.bound_ns;
+    if (bound.from_ns <= job.release_ns) {
+      at_release_ns = largest_ns = bound.bound_ns;
+      suspended = false;
+    }
     largest_ns = std::max(largest_ns, bound.bound_ns);
+    suspended |= bound.suspended;
   }
-  report_.above_bound += at_release_ns > 0 && response_ns > largest_ns;
+  const bool as_promised = !suspended && execution_ns_ <= task_.wcet_ns;
+  report_.above_bound += as_promised && at_release_ns > 0 && response_ns > largest_ns;
   ++(now_ns <= job.deadline_ns ? report_.met : report_.missed);
   report_.last_completion_ns = now_ns;
   send(protocol::JobDone{*running_, execution_ns_});

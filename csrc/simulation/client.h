@@ -27,6 +27,7 @@ class Client {
   void closed(protocol::SessionId session);
 
   bool owns(protocol::SessionId session) const { return session == session_; }
+  protocol::SessionId session() const { return session_; }
   int64_t join_ns() const { return task_.join_ns; }
   bool healthy() const { return alive_ && connected_ && welcomed_; }
 
@@ -113,6 +114,7 @@ class Client {
   struct Bound {
     int64_t from_ns = 0;
     int64_t bound_ns = 0;  // 0: nothing is promised
+    bool suspended = false;
   };
   std::vector<Bound> bounds_;
 

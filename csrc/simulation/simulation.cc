@@ -1,5 +1,6 @@
 #include "csrc/simulation/simulation.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "csrc/base/check.h"
@@ -11,6 +12,7 @@ namespace {
 
 // After the last release, waiting work may finish for this long.
 constexpr int64_t kDrain_ns = 60'000'000'000;
+constexpr int64_t kReportAgain_ns = 10'000'000;
 
 arbiter::Config arbiter_config(const SimConfig& config) {
   arbiter::DeviceConfig device;
@@ -49,6 +51,9 @@ class Simulation {
       world_.timeline.at(client->join_ns(), [&client] { client->start(); });
     }
     schedule_faults();
+    if (world_.config.slower_ns > 0) {
+      world_.timeline.at(world_.config.slower_ns, [this] { slow_down(); });
+    }
     const int64_t end_ns = world_.config.horizon_ns + kDrain_ns;
     try {
       while (world_.timeline.now_ns() < end_ns && world_.timeline.run_next()) {
@@ -61,6 +66,9 @@ class Simulation {
     }
     for (const auto& client : clients_) report_.tasks.push_back(client->report());
     report_.ended_ns = world_.timeline.now_ns();
+    for (const protocol::DeviceStats& device : arbiter_.snapshot().devices) {
+      report_.suspensions += device.suspensions;
+    }
     return std::move(report_);
   }
 
@@ -120,6 +128,25 @@ class Simulation {
         apply(*clients_[who]);
       });
     }
+  }
+
+  // Reported by the first client that can.
+  void slow_down() {
+    world_.bytes_per_s = world_.config.slower_bytes_per_s;
+    const auto healthy = std::find_if(clients_.begin(), clients_.end(),
+                                      [](const auto& client) { return client->healthy(); });
+    if (healthy == clients_.end()) {
+      world_.timeline.at(world_.timeline.now_ns() + kReportAgain_ns, [this] { slow_down(); });
+      return;
+    }
+    report_.before_slower = arbiter_.snapshot();
+    for (uint32_t device = 0; device < world_.config.devices; ++device) {
+      protocol::DeviceReport facts;
+      facts.device = device;
+      facts.restore_bytes_per_s = facts.evict_bytes_per_s = world_.bytes_per_s;
+      step(arbiter::FromClient{(*healthy)->session(), facts});
+    }
+    report_.after_slower = arbiter_.snapshot();
   }
 
   void schedule_faults() {

@@ -49,6 +49,7 @@ struct SimTask {
   bool resident = false;
   bool late_run = false;
   bool best_effort_if_refused = false;
+  int32_t importance = 0;
 };
 
 // Expected faults per second of virtual time, over all clients.
@@ -77,6 +78,9 @@ struct SimConfig {
   int64_t hang_timeout_ns = 10'000'000'000;
   SimFaults faults;
   int64_t faults_end_ns = 0;  // none after this; 0: until the horizon
+  // The links become slower, and a client reports it. 0: never.
+  int64_t slower_ns = 0;
+  uint64_t slower_bytes_per_s = 0;
   bool keep_trace = false;
   bool check_every_step = true;  // the full ledger check after every step
 };
@@ -88,7 +92,8 @@ struct SimTaskReport {
   // From nominal release to completion on the device, of jobs that ran. 0: none.
   int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
   int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was
-  // Jobs released under a promise that took longer than every bound in force from release to end.
+  // Jobs released under a promise that took longer than every bound in force from release to end,
+  // although no promise was suspended meanwhile and they were not longer than declared.
   uint64_t above_bound = 0;
   int64_t last_completion_ns = 0;
   uint64_t restored_bytes = 0, evicted_bytes = 0;
@@ -100,6 +105,9 @@ struct SimReport {
   std::vector<std::string> violations;  // broken invariants, seen from outside the arbiter
   uint64_t steps = 0;                   // of the arbiter
   int64_t ended_ns = 0;
+  uint64_t suspensions = 0;  // of promises, on all devices
+  // Right before and after the slower link was reported.
+  protocol::Snapshot before_slower, after_slower;
   uint64_t crashes = 0, disconnects = 0, hangs = 0, lies = 0, restore_failures = 0;
 };
 

@@ -77,18 +77,20 @@ struct World {
   World(const SimConfig& sim_config, std::function<void(arbiter::Event)> arbiter_post)
       : config(sim_config),
         random(sim_config.seed),
+        bytes_per_s(sim_config.bytes_per_s),
         links(sim_config.devices),
         checker(sim_config.chunk_count, sim_config.devices),
         post(std::move(arbiter_post)) {}
 
   int64_t latency_ns() { return random.between(config.latency_min_ns, config.latency_max_ns); }
   int64_t chunk_copy_ns() const {
-    return static_cast<int64_t>(config.chunk_bytes * 1'000'000'000 / config.bytes_per_s);
+    return static_cast<int64_t>(config.chunk_bytes * 1'000'000'000 / bytes_per_s);
   }
 
   const SimConfig& config;
   Timeline timeline;
   Random random;
+  uint64_t bytes_per_s;           // of each link, now
   std::vector<DeviceLink> links;  // by device
   Checker checker;
   std::function<void(arbiter::Event)> post;  // an event reaches the arbiter, now

@@ -63,6 +63,7 @@ class Plan:
                     "size_bytes": task.spec.size_bytes,
                     "resident_bytes": task.resident_bytes,
                     "restored_bytes": task.restored_bytes,
+                    "importance": task.spec.importance,
                     "mode": task.mode,
                     "lead_bytes": task.lead_bytes,
                     "lead_ns": task.lead_ns,

@@ -48,6 +48,7 @@ class Simulated:
     tasks: list[TaskOutcome]
     trace: list[dict[str, Any]]
     violations: list[str]
+    suspensions: int  # of all promises, until the device was idle
     start_ns: int
     longest_period_ns: int
 
@@ -95,6 +96,7 @@ def simulate(specs: list[TaskSpec], device: Device, course: Course) -> Simulated
         ],
         trace=report["trace"],
         violations=report["violations"],
+        suspensions=report["suspensions"],
         start_ns=START_NS,
         longest_period_ns=max((spec.period_ns for spec in specs), default=0),
     )
@@ -128,6 +130,7 @@ def _client(spec: TaskSpec, device: Device, course: Course, index: int) -> dict[
         "layers": spec.layers(device.chunk_bytes),
         "resident": spec.resident,
         "late_run": spec.late_run,
+        "importance": spec.importance,
         "join_ns": index,  # in the order of the file
     }
 

@@ -99,6 +99,8 @@ def print_simulation(report: Simulated, console: Console) -> None:
     for task in report.tasks:
         if task.reason:
             console.print(f"  {task.name}: {task.reason}")
+    if report.suspensions:
+        console.print(f"  promises were suspended, in all {report.suspensions} times")
     for violation in report.violations:
         console.print(f"  an invariant was broken, please report this: {violation}")
     if report.refused:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtswap import _core
 from rtswap.errors import InvalidArgument
 from rtswap.offline.toml_lines import Entry, Table, read_tables
 from rtswap.profile.file import Profile, read_profile
@@ -14,7 +15,9 @@ from rtswap.units import parse_bytes
 
 LONGEST_MS = 1e9  # some eleven days: more is a mistake of units
 SIZE = re.compile("[0-9]+([.][0-9]+)? *(B|[KMGT]iB|[kKMGT]B)?")  # as rtswapd reads them
-KEYS = "name period_ms rate_hz deadline_ms wcet_ms resident late size mutable model profile"
+KEYS = (
+    "name period_ms rate_hz deadline_ms wcet_ms resident late importance size mutable model profile"
+)
 
 
 @dataclass
@@ -28,6 +31,7 @@ class TaskSpec:
     wcet_ns: int = 0
     resident: bool = False
     late_run: bool = False
+    importance: int = 0
     size_bytes: int = 0
     mutable_bytes: int = 0
     model: str = ""  # whose memory; the task's name if it has a model of its own
@@ -103,6 +107,8 @@ def _apply(entry: Entry, spec: TaskSpec) -> None:
             if entry.value not in ("drop", "run"):
                 raise InvalidArgument(f'{entry.where}: late takes "drop" or "run".')
             spec.late_run = entry.value == "run"
+        case "importance":
+            spec.importance = _importance(entry)
         case "size":
             spec.size_bytes = _bytes(entry)
         case "mutable":
@@ -154,6 +160,15 @@ def _period_ns(entry: Entry) -> int:
             f"{entry.where}: rate_hz takes a positive number of releases per second."
         )
     return round(1e9 / number)
+
+
+def _importance(entry: Entry) -> int:
+    most, value = _core.most_importance, entry.value
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > most:
+        raise InvalidArgument(
+            f"{entry.where}: importance takes a whole number from -{most} to {most}."
+        )
+    return value
 
 
 def _bytes(entry: Entry) -> int:

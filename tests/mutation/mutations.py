@@ -422,8 +422,8 @@ MUTATIONS = (
     Mutation(
         "best effort that runs is let end before a promise begins",
         "csrc/arbiter/admission.cc",
-        "if (!decision.admitted || !holder_allows(device, decision)) return false;",
-        "if (!decision.admitted) return false;",
+        "if (!found.decision.admitted || !holder_allows(device, found.decision)) return false;",
+        "if (!found.decision.admitted) return false;",
         ("test_system", "test_arbiter"),
     ),
     Mutation(
@@ -439,6 +439,110 @@ MUTATIONS = (
         "device.holder->progress_ns = now_ns_;",
         "",
         ("test_arbiter", "test_system"),
+    ),
+    # --- overload --------------------------------------------------------------------------------
+    Mutation(
+        "overload: the promises of the more important are kept first",
+        "csrc/arbiter/overload.cc",
+        "return a->importance > b->importance;",
+        "return a->importance < b->importance;",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: of equals the older keeps its promise",
+        "csrc/arbiter/overload.cc",
+        "for (Task* task : device.tasks) {\n    if (task->state == TaskState::admitted) "
+        "tasks.push_back(task);",
+        "for (Task* task : device.tasks) {\n    if (task->state == TaskState::admitted) "
+        "tasks.insert(tasks.begin(), task);",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: one that cannot keep its promise takes no other with it",
+        "csrc/arbiter/overload.cc",
+        "if (plan_that_holds(device, device_idle)) continue;",
+        "if (ended.empty() && plan_that_holds(device, device_idle)) continue;",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: a plan for which all memory is there is looked for",
+        "csrc/arbiter/overload.cc",
+        "if (!new_one_holds()) holds(in_force(device));",
+        "holds(in_force(device));",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: what has landed counts while bounds are suspended",
+        "csrc/arbiter/admission.cc",
+        "return !idle(device) && device.suspended.empty();",
+        "return !idle(device);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: work without a promise goes by importance",
+        "csrc/arbiter/dispatch.cc",
+        "return std::tie(b->task->importance, a->sequence) <\n"
+        "             std::tie(a->task->importance, b->sequence);",
+        "return a->sequence < b->sequence;",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: promised jobs do not go by importance",
+        "csrc/arbiter/dispatch.cc",
+        "if (staged(*a) != staged(*b)) return staged(*b);",
+        "if (staged(*a) != staged(*b)) return staged(*b);\n"
+        "    if (a->task->importance != b->task->importance) {\n"
+        "      return a->task->importance > b->task->importance;\n    }",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: a hold that is too long suspends promises",
+        "csrc/arbiter/overload.cc",
+        "if (job.block_ns == 0 || held_ns <= job.block_ns) return;",
+        "if (job.block_ns >= 0) return;",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: also where who waited has become too late",
+        "csrc/arbiter/deadlines.cc",
+        "if (!late.empty() && device.holder != nullptr) note_hold(device, *device.holder);",
+        "",
+    ),
+    Mutation(
+        "overload: a hold within its block suspends nothing",
+        "csrc/arbiter/overload.cc",
+        "held_ns <= job.block_ns) return;",
+        "held_ns <= job.block_ns / 2) return;",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: promises are suspended until the device is idle",
+        "csrc/arbiter/overload.cc",
+        "if (device.suspended.empty() || !idle(device) ||",
+        "if (device.suspended.empty() || device.holder != nullptr ||",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: and while a job that hangs may use it",
+        "csrc/arbiter/overload.cc",
+        "!idle(device) ||\n      std::any_of(device.arenas.begin(), device.arenas.end(), "
+        "has_lost_job)) {",
+        "!idle(device)) {",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: who joins beside a job of unknown length is told",
+        "csrc/arbiter/admission.cc",
+        "  put_in_force(device, plan, found, joining);\n  suspend_for_unknown_length(device);",
+        "  put_in_force(device, plan, found, joining);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: a slower link suspends promises",
+        "csrc/arbiter/overload.cc",
+        "suspend(device, nullptr, why);\n  shed(device, why);",
+        "shed(device, why);",
+        ("test_arbiter",),
     ),
     # --- tasks that span devices -----------------------------------------------------------------
     Mutation(

@@ -37,6 +37,7 @@ def model() -> nn.Module:
         ({"period_ms": 10, "wcet_ms": 0}, "wcet_ms"),
         ({"late": "sometimes"}, "late"),
         ({"on_refusal": "shrug"}, "on_refusal"),
+        ({"importance": 0.5}, "importance"),
         ({"kinds": "fast"}, "kind"),
         ({"kinds": {"*": "fast"}}, "kind"),
         ({"kinds": ["mutable"]}, "kinds"),

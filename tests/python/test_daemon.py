@@ -16,6 +16,7 @@ import pytest
 
 import rtswap
 from rtswap import runtime
+from rtswap.top import Observer
 from tests.support.daemon import Daemon
 from tests.support.worker import Worker, WorkerError
 
@@ -97,7 +98,7 @@ def test_clients_live_through_the_death_of_their_daemon():
 
 def test_tasks_start_together_with_the_settings_of_the_file(tmp_path):
     tasks = tmp_path / "tasks.toml"
-    tasks.write_text('[[task]]\nname = "fast"\nperiod_ms = 150\nlate = "run"\n')
+    tasks.write_text('[[task]]\nname = "fast"\nperiod_ms = 150\nlate = "run"\nimportance = 3\n')
     flags = ("--simulate", "32MiB", "--tasks", str(tasks), "--wait-for", "2")
     with Daemon(*flags) as daemon, ExitStack() as stack:
         fast, slow = clients(stack, daemon, "fast", "slow", period_ms=300, wcet_ms=20)
@@ -105,6 +106,11 @@ def test_tasks_start_together_with_the_settings_of_the_file(tmp_path):
         slow.send("clock", count=2)
         fast_clock, slow_clock = fast.receive(), slow.receive()
         assert (fast_clock["period_ms"], slow_clock["period_ms"]) == (150, 300)
+        important = {
+            task.name.split("@")[0]: task.importance
+            for task in Observer(daemon.socket).look().tasks
+        }
+        assert important == {"fast": 3, "slow": 0}
         # One instant for both; whoever came late to it has skipped releases, not moved them.
         start = slow_clock["releases_ns"][0]
         assert all((at - start) % 300_000_000 == 0 for at in slow_clock["releases_ns"])

@@ -66,6 +66,9 @@ def test_a_task_file_is_read(tmp_path: Path) -> None:
     assert planner.deadline_ns == planner.period_ns == 500_000_000
     assert planner.chunks(2 * MIB) == -(-round(1.2 * 1024 - 20) // 2) + 10
     assert (speech.deadline_ns, speech.size_bytes) == (1_500_000_000, 1 << 30)
+    assert speech.importance == 0
+    [important] = read_task_file(write(tmp_path, task('size = "1MiB"', "importance = -1_000")))
+    assert important.importance == -1000
 
 
 def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
@@ -73,6 +76,9 @@ def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
     assert 'no setting "memory"' in mistake(tmp_path, task("memory = 3"))
     assert "tasks.toml:5: size takes" in mistake(tmp_path, task('size = "4gib"'))
     assert "tasks.toml:5: size takes" in mistake(tmp_path, task("size = -4"))
+    for wrong in ("1.0", "true", '"5"', "1001", "-1001"):
+        text = task(f"importance = {wrong}")
+        assert "tasks.toml:5: importance takes a whole number from -1000" in mistake(tmp_path, text)
     assert "not a text in quotes" in mistake(tmp_path, task("size = 4GiB"))
     assert "milliseconds" in mistake(tmp_path, '[[task]]\nname="a"\nperiod_ms = "33ms"\n')
     assert "not both" in mistake(tmp_path, task("rate_hz = 3"))
@@ -208,6 +214,7 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
         admitted += 1
         swapped += any(task.restored_bytes for task in plan.tasks)
         assert report.kept
+        assert report.suspensions == 0
         for promise, outcome in zip(plan.tasks, report.tasks, strict=True):
             assert outcome.bound_ns == promise.bound_ns
             assert outcome.response_max_ns <= outcome.bound_ns
@@ -222,6 +229,7 @@ def test_faults_show(tmp_path: Path) -> None:
     assert report.violations == []
     assert sum(task.met for task in report.tasks) > 0
     assert sum(task.released - task.met for task in report.tasks) > 0
+    assert report.suspensions > 0  # a client that hangs has the GPU for too long
 
 
 def test_what_cannot_be_simulated_is_said(tmp_path: Path) -> None:

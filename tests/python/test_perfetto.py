@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import rtswap
 from rtswap.cli import app
-from rtswap.perfetto import TO_DEVICE, TO_HOST, convert
+from rtswap.perfetto import PROMISES, TO_DEVICE, TO_HOST, convert
 from tests.support.daemon import Daemon
 from tests.support.worker import Worker
 
@@ -63,6 +63,23 @@ def test_runs_and_copies_are_slices_on_tracks_of_their_own():
         ("missed", 9.5),
     ]
     assert {tracks(converted)[entry["pid"], entry["tid"]] for entry in instants} == {"camera@7"}
+
+
+def test_suspended_promises_have_a_track():
+    converted = convert(
+        [
+            event("suspended", 1_000_000, detail="too long"),
+            event("resumed", 1_004_000, task=""),
+            event("suspended", 1_005_000, task=""),
+            event("released", 1_007_000),
+        ]
+    )
+    assert slices(converted) == [
+        (PROMISES, "suspended", 0.0, 4.0),
+        (PROMISES, "suspended", 5.0, 2.0),
+    ]
+    instants = [entry for entry in converted["traceEvents"] if entry["ph"] == "i"]
+    assert [entry["name"] for entry in instants] == ["suspended", "released"]
 
 
 def test_devices_are_processes():

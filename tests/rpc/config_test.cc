@@ -103,6 +103,7 @@ deadline_ms = 30
 wcet_ms = 8.5
 resident = true
 late = "run"
+importance = -1000
 size = "900MiB"
 mutable = 4096
 model = "yolo"
@@ -119,6 +120,8 @@ period_ms = 500.5
   CHECK(detector.timing.wcet_ns == 8'500'000);
   CHECK(detector.resident);
   CHECK(detector.late_run);
+  CHECK(detector.importance == -1000);
+  CHECK_FALSE(tasks->at("logger").importance.has_value());
   CHECK(tasks->at("logger").timing.period_ns == 500'500'000);
   CHECK(tasks->at("logger").timing.deadline_ns == 0);
 }
@@ -132,6 +135,10 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   };
   CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod = 3\n"), test::contains("file.toml:3"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = -3\n"), test::contains("file.toml:3"));
+  for (const std::string wrong : {"1.0", "true", "\"5\"", "1001", "-1001", "[1]", "nan"}) {
+    CHECK_THAT(message("[[task]]\nname = \"a\"\nimportance = " + wrong + "\n"),
+               test::contains("file.toml:3: importance takes a whole number from -1000"));
+  }
   CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = 3\nrate_hz = 4\n"),
              test::contains("not both"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = 3\ndeadline_ms = 4\n"),

@@ -33,7 +33,7 @@ constexpr size_t field_count() {
 template <class T>
 auto fields(T& v) {
   constexpr size_t n = field_count<std::remove_const_t<T>>();
-  static_assert(n <= 17, "add a case");
+  static_assert(n <= 20, "add a case");
 #define RTSWAP_FIELDS(count, ...) \
   if constexpr (n == count) {     \
     auto& [__VA_ARGS__] = v;      \
@@ -56,6 +56,9 @@ auto fields(T& v) {
   RTSWAP_FIELDS(15, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p)
   RTSWAP_FIELDS(16, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q)
   RTSWAP_FIELDS(17, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r)
+  RTSWAP_FIELDS(18, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r, s)
+  RTSWAP_FIELDS(19, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r, s, t)
+  RTSWAP_FIELDS(20, a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q, r, s, t, u)
   return std::tuple<>{};
 #undef RTSWAP_FIELDS
 }

@@ -27,4 +27,11 @@ inline void require_going_on(const SimTaskReport& task, int64_t since_ns) {
   REQUIRE(task.last_completion_ns > since_ns);
 }
 
+// Neither was a promise suspended: no job had the device for longer than the block it is charged
+// with. For runs in which everything is as declared.
+inline void require_all_as_charged(const SimReport& report) {
+  require_no_violation(report);
+  REQUIRE(report.suspensions == 0);
+}
+
 }  // namespace rtswap::simulation::test

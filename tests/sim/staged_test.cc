@@ -90,7 +90,7 @@ struct Seen {
 
 // REQUIREs that each admitted task of a set with staged ones kept its promise.
 void look_at(const SimConfig& config, const SimReport& report, Seen& seen) {
-  test::require_no_violation(report);
+  test::require_all_as_charged(report);
   if (!any_staged(report)) return;
   ++seen.sets;
   for (const SimTaskReport& task : report.tasks) {
@@ -165,7 +165,7 @@ struct Camera {
     tasks[0].resident = true;
   }
   void check(const SimReport& report) const {
-    test::require_no_violation(report);
+    test::require_all_as_charged(report);
     REQUIRE(test::all_admitted(report));
     CHECK_FALSE(report.tasks[0].verdict.staged);
     CHECK(report.tasks[0].verdict.response_bound_ns <= 33'300'000);
@@ -247,7 +247,7 @@ TEST_CASE("staged: processes that die cost the others nothing") {
     camera.config.seed = seed;
     camera.config.faults.crashes = 1;
     const SimReport report = run(camera.config, camera.tasks);
-    test::require_no_violation(report);
+    test::require_all_as_charged(report);
     for (const SimTaskReport& task : report.tasks) {
       INFO(task.name << ": response " << task.response_max_ns);
       CHECK(task.missed == 0);
@@ -356,7 +356,7 @@ TEST_CASE("staged: promises hold while tasks join, pause and leave") {
     test::come_and_go(random, config, tasks);
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
-    test::require_no_violation(report);
+    test::require_all_as_charged(report);
     staged_sets += any_staged(report);
     for (size_t i = 0; i < tasks.size(); ++i) {
       const SimTaskReport& task = report.tasks[i];

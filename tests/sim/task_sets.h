@@ -63,6 +63,7 @@ inline std::vector<SimTask> random_tasks(Random& random, const SimConfig& config
     task.resident = random.between(0, 5) == 0;
     task.late_run = random.between(0, 4) == 0;
     task.best_effort_if_refused = random.between(0, 2) == 0;
+    task.importance = static_cast<int32_t>(i % 3);
     if (random.between(0, 1) == 0) task.layers = random_layers(random, task);
     if (random.between(0, 9) == 0) {  // aperiodic work of known length
       task.spacing_ns = task.period_ns;

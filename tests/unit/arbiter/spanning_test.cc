@@ -48,10 +48,13 @@ class Scene : public test::Harness {
     protocol::OpenTask task{1, 1, "span", timing, false, {}, on_refusal, {2}};
     from(session, task);
   }
-  void open_on(uint32_t device, SessionId session, uint32_t chunks, Timing timing) {
+  void open_on(uint32_t device, SessionId session, uint32_t chunks, Timing timing,
+               int32_t importance = 0) {
     connect(session);
     from(session, protocol::OpenArena{1, device, chunks, 0});
-    from(session, protocol::OpenTask{1, 1, "task" + std::to_string(session), timing});
+    protocol::OpenTask task{1, 1, "task" + std::to_string(session), timing};
+    task.importance = importance;
+    from(session, task);
   }
   void release_best_effort(SessionId session, protocol::JobId job) {
     release(session, job, kNoDeadline_ns);
@@ -202,6 +205,30 @@ TEST_CASE("later best-effort work does not overtake it while a device only ends 
   scene.done(kSpan, 1);
   CHECK(scene.running(0) == "task2@102");
   CHECK(scene.running(1) == "task3@103");
+}
+
+TEST_CASE("more important work overtakes it where it waits, less important work does not") {
+  Scene scene;
+  constexpr SessionId kThird = 4;
+  scene.open_spanning(kSpan, 2, 2, kAperiodic);
+  scene.open_on(0, kFirst, 2, kAperiodic, 1);
+  scene.open_on(1, kSecond, 2, kAperiodic, 1);
+  scene.open_on(0, kThird, 2, kAperiodic, -1);
+  scene.land_all();
+  scene.land(kThird, 1);
+  scene.release_best_effort(kSecond, 1);
+  scene.release_best_effort(kThird, 1);  // comes first, finds device 0 free
+  scene.release_best_effort(kThird, 2);
+  scene.release_best_effort(kSpan, 1);
+  scene.release_best_effort(kFirst, 1);
+  scene.done(kThird, 1);
+  CHECK(scene.running(0) == "task2@102");
+  scene.done(kFirst, 1);
+  CHECK(scene.running(0).empty());
+  scene.done(kSecond, 1);
+  CHECK(scene.holds_both(kSpanName));
+  scene.done(kSpan, 1);
+  CHECK(scene.running(0) == "task4@104");
 }
 
 TEST_CASE("promised work goes first on each device, and holds nobody else up for it") {
