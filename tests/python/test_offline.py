@@ -69,6 +69,8 @@ def test_a_task_file_is_read(tmp_path: Path) -> None:
     assert speech.importance == 0
     [important] = read_task_file(write(tmp_path, task('size = "1MiB"', "importance = -1_000")))
     assert important.importance == -1000
+    planned = make_plan([important], Device(2 * MIB, 4, 0)).as_json()
+    assert planned["tasks"][0]["importance"] == -1000
 
 
 def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:

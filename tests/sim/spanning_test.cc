@@ -38,6 +38,7 @@ std::vector<SimTask> random_tasks(Random& random, const SimConfig& config) {
     task.wcet_ns = random.between(1, 30) * kMs;
     task.execution_max_ns = task.wcet_ns;
     task.spacing_ns = random.between(60, 900) * kMs;
+    task.importance = static_cast<int32_t>(count % 3);
     if (random.between(0, 1) == 0) {
       task.period_ns = task.spacing_ns;
       task.late_run = random.between(0, 1) == 0;
