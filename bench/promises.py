@@ -83,7 +83,8 @@ class Observed:
     jobs: int = 0
     missed: int = 0
     dropped: int = 0
-    above_bound: int = 0
+    suspended: int = 0  # jobs with a suspension of promises at their request or end
+    above_bound: int = 0  # of all jobs
     overruns: int = 0  # jobs that executed for longer than the cost that was promised with, waits
     # for memory left out
     response_max_ms: float = 0.0
@@ -246,6 +247,7 @@ def observe(
         job = next(clock)
         promise = task.promise
         before_ms = promise.response_bound_ms or 0.0
+        suspended = bool(promise.suspended)
         if promise.mode not in seen.modes:
             seen.modes.append(promise.mode)
         try:
@@ -254,8 +256,10 @@ def observe(
         except rtswap.JobDropped:
             seen.dropped += 1
             continue
-        bound_ms = max(before_ms, task.promise.response_bound_ms or 0.0)
+        promise = task.promise
+        bound_ms = max(before_ms, promise.response_bound_ms or 0.0)
         seen.jobs += 1
+        seen.suspended += suspended or bool(promise.suspended)
         seen.missed += not job.met
         seen.response_max_ms = max(seen.response_max_ms, job.response_ms)
         seen.bound_ms = max(seen.bound_ms, bound_ms)
@@ -353,6 +357,7 @@ def summary_of(drawn: int, reports: list[SetReport]) -> dict[str, Any]:
         "missed": sum(task.missed for task in tasks),
         "dropped": sum(task.dropped for task in tasks),
         "overruns": sum(task.overruns for task in tasks),
+        "suspended": sum(task.suspended for task in tasks),
         "above_bound": sum(task.above_bound for task in tasks),
         "sets_without_overruns": len(unbroken),
         "above_bound_in_those": sum(task.above_bound for r in unbroken for task in r.tasks),

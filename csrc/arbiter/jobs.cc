@@ -128,16 +128,19 @@ void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution
     return;
   }
   ++task.overruns;
-  ++task.overruns_in_a_row;
   trace(Trace::Kind::overrun, job,
         "took " + std::to_string(execution_ns) + " ns, declared " +
             std::to_string(task.timing.wcet_ns));
+  // What fits into the block, which is all that promises count on, took nothing from anybody.
+  const bool fits = now_ns_ - job.held_ns <= job.block_ns;
+  task.overruns_in_a_row = fits ? 0 : task.overruns_in_a_row + 1;
   if (task.overruns_in_a_row < kMostOverruns || task.state != TaskState::admitted || !edf()) return;
   leave(task);
   task.state = TaskState::best_effort;
   task.reason = Error{ErrorCode::admission_refused,
                       std::to_string(kMostOverruns) + " jobs in a row of \"" + task.name +
-                          "\" took longer than its declared cost (the last one " +
+                          "\" took longer than its declared cost, and had the GPU for longer than "
+                          "its block (the last one " +
                           std::to_string(execution_ns) + " ns, declared " +
                           std::to_string(task.timing.wcet_ns) +
                           " ns): it runs as best effort; update it with a larger cost"};

@@ -573,4 +573,11 @@ MUTATIONS = (
         "longest_ns = task.block_ns;",
         ("test_arbiter",),
     ),
+    Mutation(
+        "an overrun that fits into the block ends no promise",
+        "csrc/arbiter/jobs.cc",
+        "const bool fits = now_ns_ - job.held_ns <= job.block_ns;",
+        "const bool fits = false;",
+        ("test_arbiter",),
+    ),
 )

@@ -144,17 +144,27 @@ TEST_CASE("what waits for an idle instant waits for the memory of a cancelled jo
   CHECK(h.last<protocol::Verdict>(2)->timing.period_ns == 500 * kMs);
 }
 
-TEST_CASE("three overruns in a row end the promise") {
+TEST_CASE("three overruns in a row end the promise, if they also exceed the block") {
   Harness h(one_device(8));
   h.open(1, 2, {100 * kMs, 100 * kMs, 10 * kMs});
-  for (protocol::JobId job = 1; job <= 3; ++job) {
-    h.release(1, job, h.now_ns + 100 * kMs);
+  protocol::JobId job = 0;
+  const auto overrun = [&](int64_t held_ns) {
+    h.release(1, ++job, h.now_ns + 100 * kMs);
     h.land_everything({1});
-    h.from(1, protocol::JobDone{job, 11 * kMs});
+    h.pass(held_ns);
+    h.from(1, protocol::JobDone{job, 10 * kMs + 1});
     h.pass(100 * kMs);
+  };
+  overrun(0);
+  const int64_t block_ns = h.last<protocol::Verdict>(1)->block_ns;
+  REQUIRE(block_ns > 10 * kMs);
+  for (const int64_t held_ns : {block_ns, block_ns, block_ns + 1, block_ns + 1, block_ns}) {
+    overrun(held_ns);
+    CHECK(h.last<protocol::Verdict>(1)->state == TaskState::admitted);
   }
+  for (int i = 0; i < 3; ++i) overrun(block_ns + 1);
   CHECK(h.last<protocol::Verdict>(1)->state == TaskState::best_effort);
-  CHECK(h.arbiter.snapshot().tasks[0].overruns == 3);
+  CHECK(h.arbiter.snapshot().tasks[0].overruns == 9);
 }
 
 TEST_CASE("a lie costs the liar its session and nobody else anything") {
