@@ -38,6 +38,10 @@ void SimArena::carry_out(const protocol::Revoke& revoke) {
 }
 
 void SimArena::clear() {
+  DeviceLink& link = world_.links[part_.device];
+  for (Lane* lane : {&link.to_device, &link.to_host, &link.mappings}) {
+    lane->drop(this, world_.timeline.now_ns());
+  }
   mapped_.clear();
   copying_.clear();
   commands_.clear();
@@ -66,14 +70,14 @@ void SimArena::begin(Restore& restore) {
   busy_ = true;
   const int64_t map_ns = world_.config.chunk_cost_ns - unmap_ns();
   Lane& mappings = world_.links[part_.device].mappings;
-  host_.later(mappings.copy(world_.timeline.now_ns(), map_ns), [this] { chunk_mapped(); });
+  host_.later(mappings.copy(this, world_.timeline.now_ns(), map_ns), [this] { chunk_mapped(); });
 }
 
 void SimArena::chunk_mapped() {
   auto& restore = std::get<Restore>(commands_.front());
   copying_.push_back(restore.chunks[restore.begun++]);
   Lane& lane = world_.links[part_.device].to_device;
-  host_.later(lane.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()),
+  host_.later(lane.copy(this, world_.timeline.now_ns(), world_.chunk_copy_ns()),
               [this] { chunk_landed(); });
   busy_ = false;
   if (restore.begun == restore.chunks.size()) commands_.pop_front();
@@ -113,13 +117,14 @@ void SimArena::begin(Evict& evict) {
   }
   evict.written_back_bytes += world_.config.chunk_bytes;
   Lane& lane = world_.links[part_.device].to_host;
-  host_.later(lane.copy(world_.timeline.now_ns(), world_.chunk_copy_ns()),
+  host_.later(lane.copy(this, world_.timeline.now_ns(), world_.chunk_copy_ns()),
               [this] { unmap_step(); });
 }
 
 void SimArena::unmap_step() {
   Lane& mappings = world_.links[part_.device].mappings;
-  host_.later(mappings.copy(world_.timeline.now_ns(), unmap_ns()), [this] { evicted_step(); });
+  host_.later(mappings.copy(this, world_.timeline.now_ns(), unmap_ns()),
+              [this] { evicted_step(); });
 }
 
 void SimArena::evicted_step() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <queue>
 #include <random>
@@ -55,14 +56,30 @@ class Random {
 // What does one thing at a time: a direction of the link, or the driver.
 class Lane {
  public:
-  // Reserves the next `duration_ns` after `from_ns`; returns when that ends.
-  int64_t copy(int64_t from_ns, int64_t duration_ns) {
-    free_at_ns_ = (from_ns > free_at_ns_ ? from_ns : free_at_ns_) + duration_ns;
-    return free_at_ns_;
+  // Reserves the next `duration_ns` after `now_ns` for `owner`; returns when that ends.
+  int64_t copy(const void* owner, int64_t now_ns, int64_t duration_ns) {
+    while (!slots_.empty() && slots_.front().end_ns <= now_ns) slots_.pop_front();
+    const int64_t begin_ns = slots_.empty() ? now_ns : slots_.back().end_ns;
+    slots_.push_back({owner, begin_ns, begin_ns + duration_ns});
+    return slots_.back().end_ns;
+  }
+
+  // The driver has ended a process's copies before anybody sees that the process is dead. What
+  // others have reserved behind them stays as late as it is.
+  void drop(const void* owner, int64_t now_ns) {
+    while (!slots_.empty() && slots_.back().owner == owner && slots_.back().begin_ns >= now_ns) {
+      slots_.pop_back();
+    }
+    if (!slots_.empty() && slots_.back().owner == owner) slots_.back().end_ns = now_ns;
   }
 
  private:
-  int64_t free_at_ns_ = 0;
+  struct Slot {
+    const void* owner;
+    int64_t begin_ns;
+    int64_t end_ns;
+  };
+  std::deque<Slot> slots_;  // one behind the other
 };
 
 inline std::string device_uuid(uint32_t device) { return "SIM-" + std::to_string(device); }
