@@ -18,6 +18,7 @@ import json
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -278,21 +279,22 @@ def run_set(scale: Scale, report: SetReport, expected: list[Expected], seconds: 
         except rtswap.AdmissionRefused as refused:
             print(f"refused: {refused}", flush=True)
             return False
-        stop = threading.Event()
-        threads = []
-        for task, model, x in members:
+        for task, _, _ in members:
             promise = task.promise
             seen = Observed(
                 task.name, task.period_ms or 0.0, task.stats().arena_bytes, promise.wcet_ms or 0.0
             )
             report.tasks.append(seen)
-            threads.append(threading.Thread(target=observe, args=(task, model, x, stop, seen)))
-        for thread in threads:
-            thread.start()
-        time.sleep(seconds)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        stop = threading.Event()
+        with ThreadPoolExecutor(len(members)) as pool:
+            running = [
+                pool.submit(observe, *member, stop, seen)
+                for member, seen in zip(members, report.tasks, strict=True)
+            ]
+            time.sleep(seconds)
+            stop.set()
+        for observed in running:
+            observed.result()  # a set in which one failed is no observation
         overruns = {task.name.split("@")[0]: task.overruns for task in rtswap.stats().tasks}
         for seen in report.tasks:
             seen.overruns = overruns[seen.name]

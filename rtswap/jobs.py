@@ -154,8 +154,9 @@ class Job:
 
     @property
     def execution_ms(self) -> float:
-        """From the start to the end of its work on the device, less :attr:`memory_wait_ms`: what
-        its declared or measured cost is about. Known once it has ended."""
+        """From when its thread went on after the start to the end of its work on the device, less
+        :attr:`memory_wait_ms`: what its declared or measured cost is about. Known once it has
+        ended."""
         self._known("ended_ns")
         return float(self._known("execution_ns") / 1e6)
 

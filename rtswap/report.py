@@ -53,7 +53,7 @@ class Promise:
     """In force (a daemon's task file may override the one that was given)."""
     suspended: str
     """Why the bound may not hold until the device is next idle (a job held it for longer than its
-    block, or nobody knows for how long); empty: it holds."""
+    block, or nobody knows for how long, or the link has become slower); empty: it holds."""
     begins_on_prefix: bool
     """Whether a job may begin while a part of its memory is still on the way: the stretches of its
     execution were measured, and the first use of each part waits for it."""
