@@ -71,7 +71,8 @@ Result<std::vector<PlannedDevice>> open_devices(const Config& config) {
   if (uuids.empty()) {
     auto found = driver::list_cuda_devices();
     if (!found) {
-      return fail(found.error().code, found.error().message + ": rtswapd --simulate 1GiB");
+      return fail(found.error().code,
+                  found.error().message + ". To try rtswap without a GPU: rtswapd --simulate 1GiB");
     }
     for (const driver::DeviceInfo& info : *found) uuids.push_back(info.uuid);
   }

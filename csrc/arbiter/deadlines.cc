@@ -25,7 +25,9 @@ void Arbiter::State::expire_waiting(Device& device) {
     if (job->task->state != TaskState::loading && now_ns_ > latest_start(*job)) late.push_back(job);
   }
   // They are no longer among those who wait when that job ends.
-  if (!late.empty() && device.holder != nullptr) note_hold(device, *device.holder);
+  const bool promised_work_waited =
+      std::any_of(late.begin(), late.end(), [this](const Job* job) { return promised(*job); });
+  if (promised_work_waited && device.holder != nullptr) note_hold(device, *device.holder);
   for (Job* job : late) {
     if (job->task->late == protocol::LatePolicy::run) {
       job->demoted = true;

@@ -1,5 +1,5 @@
 // When what promises rest on does not hold: whose promises end, and until when the bounds of all
-// are suspended (docs/scheduling.md, "Overload").
+// are suspended (docs/scheduling.md, "Overload and overruns").
 #include <algorithm>
 
 #include "csrc/arbiter/state.h"
@@ -8,7 +8,7 @@
 namespace rtswap::arbiter {
 namespace {
 
-std::string in_units(int64_t duration_ns) {
+std::string in_us(int64_t duration_ns) {
   return std::to_string((duration_ns + 500) / 1000) + " us";
 }
 
@@ -21,13 +21,27 @@ bool has_lost_job(const Arena* arena) { return arena->lost_jobs > 0; }
 
 }  // namespace
 
+Arbiter::State::Bandwidth Arbiter::State::bandwidth_of(const Device& device) {
+  const uint64_t evict_bytes_per_s = device.evict_bytes_per_s;  // 0: not measured
+  return {device.restore_bytes_per_s,
+          evict_bytes_per_s != 0 ? evict_bytes_per_s : device.restore_bytes_per_s};
+}
+
 // A faster link makes promises easier to keep, which counts from the next idle instant on.
-void Arbiter::State::note_bandwidth(Device& device, uint64_t before_bytes_per_s) {
+void Arbiter::State::note_bandwidth(Device& device, const Bandwidth& before) {
   device.review_due = true;
-  if (device.restore_bytes_per_s >= before_bytes_per_s) return;
-  const std::string why = "the link was measured to restore " + in_mb(device.restore_bytes_per_s) +
-                          ", and " + in_mb(before_bytes_per_s) + " had been counted on";
-  // What has been restored since the device was last idle may have taken longer than was charged.
+  const Bandwidth now = bandwidth_of(device);
+  std::string why;
+  const auto compare = [&why](const char* does, uint64_t now_bytes_per_s,
+                              uint64_t before_bytes_per_s) {
+    if (!why.empty() || now_bytes_per_s >= before_bytes_per_s) return;
+    why = std::string("the link was measured to ") + does + " " + in_mb(now_bytes_per_s) +
+          ", and " + in_mb(before_bytes_per_s) + " had been counted on";
+  };
+  compare("restore", now.restore_bytes_per_s, before.restore_bytes_per_s);
+  compare("evict", now.evict_bytes_per_s, before.evict_bytes_per_s);
+  if (why.empty()) return;
+  // What has been copied since the device was last idle may have taken longer than was charged.
   suspend(device, nullptr, why);
   shed(device, why);
 }
@@ -100,10 +114,13 @@ Error Arbiter::State::why_ended(const Device& device, const Task& task,
                                 const std::string& why) const {
   const auto nobody = [](const Task&) { return false; };
   const policy::Decision decision = policy::admit(roll(device, nobody, &task).input);
+  const bool alone = std::none_of(device.tasks.begin(), device.tasks.end(), [](const Task* other) {
+    return other->state == TaskState::admitted;
+  });
   return {ErrorCode::admission_refused,
-          why + ": the promise of \"" + task.name +
-              "\" ended, others that are more important or older go before it, and it runs as best "
-              "effort. " +
+          why + ": the promise of \"" + task.name + "\" ended" +
+              (alone ? "" : ", others that are more important or older go before it,") +
+              " and it runs as best effort. " +
               (decision.admitted ? "It would fit once other memory has been restored"
                                  : decision.reason) +
               ". pause() and resume() ask for a promise anew"};
@@ -144,8 +161,8 @@ void Arbiter::State::note_hold(Device& device, const Job& job) {
   const int64_t held_ns = now_ns_ - job.held_ns;
   if (job.block_ns == 0 || held_ns <= job.block_ns) return;
   suspend(device, &job,
-          "a job of \"" + job.task->full_name + "\" had the GPU for " + in_units(held_ns) + ", " +
-              in_units(held_ns - job.block_ns) + " longer than its block");
+          "a job of \"" + job.task->full_name + "\" had the GPU for " + in_us(held_ns) + ", " +
+              in_us(held_ns - job.block_ns) + " longer than its block");
 }
 
 // No window of the proof begins earlier than an idle instant: what came before is over.

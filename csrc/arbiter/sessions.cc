@@ -97,11 +97,11 @@ void Arbiter::State::on(Session& session, const protocol::DeviceReport& message)
     if (reported != 0) kept = measured ? std::min(kept, reported) : reported;
   };
   // An assumed bandwidth gives way to the first measured one, whichever is larger.
-  const uint64_t before = device.restore_bytes_per_s;
+  const Bandwidth before = bandwidth_of(device);
   worst(device.restore_bytes_per_s, message.restore_bytes_per_s, device.bandwidth_measured);
   worst(device.evict_bytes_per_s, message.evict_bytes_per_s, device.evict_bytes_per_s != 0);
   device.bandwidth_measured |= message.restore_bytes_per_s != 0;
-  if (device.restore_bytes_per_s != before) note_bandwidth(device, before);
+  if (bandwidth_of(device) != before) note_bandwidth(device, before);
 }
 
 void Arbiter::State::on(Session& session, const protocol::Goodbye&) {

@@ -125,7 +125,13 @@ class Arbiter::State {
   uint32_t usable_chunks(const Device& device) const;
 
   // --- overload.cc -------------------------------------------------------------------------------
-  void note_bandwidth(Device& device, uint64_t before_bytes_per_s);
+  struct Bandwidth {  // that promises count on
+    uint64_t restore_bytes_per_s = 0;
+    uint64_t evict_bytes_per_s = 0;
+    bool operator==(const Bandwidth&) const = default;
+  };
+  static Bandwidth bandwidth_of(const Device& device);
+  void note_bandwidth(Device& device, const Bandwidth& before);
   void shed(Device& device, const std::string& why);
   bool keep_promises(Device& device, bool device_idle);
   struct Holding {

@@ -8,8 +8,9 @@
 
 namespace rtswap {
 
-// Asked again and again while a call waits, by the thread that waits and without locks of ours:
-// true ends the call with `interrupted`. Empty: it waits up to its limit.
+// Asked again and again while a call waits, by the thread that waits: true ends the call with
+// `interrupted`. Empty: it waits up to its limit. The question may take Python's GIL, so the only
+// lock of ours that may be held meanwhile is one that nobody waits for with the GIL.
 using Interrupted = std::function<bool()>;
 
 // Longest time between two questions.

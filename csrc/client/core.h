@@ -215,7 +215,9 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   ConnectOptions options_;
   std::vector<protocol::DeviceDescription> descriptions_;  // constant once open() has returned
 
-  std::mutex device_mutex_;  // one device is prepared at a time; taken before mutex_
+  // One device is prepared at a time. Taken before mutex_, and never with Python's GIL: its holder
+  // asks whether it is interrupted.
+  std::mutex device_mutex_;
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

@@ -16,8 +16,7 @@ Result<Api> load_api(const char* library) {
   RTSWAP_TRY(
       load_symbols(library, symbols,
                    "rtswap needs an NVIDIA GPU with driver 470 or newer; in a container, the "
-                   "driver's libraries must be mounted (docker run --gpus all). Without a GPU, "
-                   "use a simulated device"));
+                   "driver's libraries must be mounted (docker run --gpus all)"));
   return api;
 }
 

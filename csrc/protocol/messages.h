@@ -78,7 +78,8 @@ struct CloseArena {
 };
 
 // Of a task, larger is more: who keeps a promise when not all can be kept, and the order of work
-// that has none. Within this and its negative.
+// that has none. What clients and task files take lies within this and its negative; an arbiter
+// only compares.
 inline constexpr int32_t kMostImportance = 1000;
 
 enum class LatePolicy : uint8_t { drop, run };
@@ -149,7 +150,7 @@ struct CancelJob {
 // All device work of the job has completed.
 struct JobDone {
   JobId job = 0;
-  int64_t execution_ns = 0;  // from its start to completion, less what it waited for chunks
+  int64_t execution_ns = 0;  // from when its owner went on, less waits for chunks
 };
 
 // Chunks of a Grant have landed: the arena's first `landed_chunks` positions hold their bytes.

@@ -580,4 +580,18 @@ MUTATIONS = (
         "const bool fits = false;",
         ("test_arbiter",),
     ),
+    Mutation(
+        "a hold that makes only work without a promise late suspends nothing",
+        "csrc/arbiter/deadlines.cc",
+        "if (promised_work_waited && device.holder",
+        "if (!late.empty() && device.holder",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a link that is slower only for evictions is a slower link",
+        "csrc/arbiter/overload.cc",
+        '  compare("evict", now.evict_bytes_per_s, before.evict_bytes_per_s);\n',
+        "",
+        ("test_arbiter",),
+    ),
 )

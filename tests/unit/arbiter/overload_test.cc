@@ -276,10 +276,30 @@ TEST_CASE("a slower link suspends the promises that stay, while the device is bu
   CHECK_FALSE(suspended(h, 1));
 }
 
-TEST_CASE("a faster link, or one that was only assumed, suspends nothing") {
+TEST_CASE("a faster link suspends nothing") {
   Two two(true);
   two.h.from(1, protocol::DeviceReport{0, 0, 20'000'000'000, 0});
   CHECK(traces(two.h, Trace::Kind::suspended) == 0);
+}
+
+TEST_CASE("a link that is slower only for evictions is a slower link") {
+  Two two(true);
+  two.h.from(1, protocol::DeviceReport{0, 0, 20'000'000'000, 20'000'000'000});
+  CHECK_FALSE(suspended(two.h, 1));
+  two.h.from(2, protocol::DeviceReport{0, 0, 20'000'000'000, 9'000'000'000});
+  CHECK_THAT(two.h.last<protocol::Verdict>(1)->suspended,
+             contains("evict 9000 MB/s") && contains("20000 MB/s"));
+}
+
+TEST_CASE("a hold that makes only work without a promise late suspends nothing") {
+  Two two(false);
+  Harness& h = two.h;
+  open(h, 3, 1, {100 * kMs, 50 * kMs, 0}, 0);  // no cost: best effort
+  h.land_everything({3});
+  h.release(3, 1, h.now_ns + 50 * kMs);
+  h.pass(200 * kMs);
+  CHECK(h.last<protocol::Dropped>(3));
+  CHECK(traces(h, Trace::Kind::suspended) == 0);
 }
 
 TEST_CASE("the baseline suspends nothing: it promises nothing") {
