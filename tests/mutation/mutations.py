@@ -505,7 +505,7 @@ MUTATIONS = (
     Mutation(
         "overload: also where who waited has become too late",
         "csrc/arbiter/deadlines.cc",
-        "if (!late.empty() && device.holder != nullptr) note_hold(device, *device.holder);",
+        "if (promised_work_waited && device.holder != nullptr) note_hold(device, *device.holder);",
         "",
     ),
     Mutation(

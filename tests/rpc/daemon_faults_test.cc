@@ -172,7 +172,7 @@ TEST_CASE("a daemon that is stopped does not hold its clients") {
   REQUIRE(daemon.wait_ready());
   auto client = std::make_unique<Client>(daemon.socket());
   client->hello();
-  ::kill(daemon.pid(), SIGSTOP);
+  daemon.stop();
   Status sent;
   // send() never blocks: it queues until the outbox is full, and then says so.
   for (int i = 0; i < 200'000 && sent; ++i) {
@@ -234,7 +234,7 @@ TEST_CASE("a client whose daemon hangs can still be destroyed") {
   REQUIRE(daemon.wait_ready());
   auto client = std::make_unique<Client>(daemon.socket());
   client->hello();
-  ::kill(daemon.pid(), SIGSTOP);
+  daemon.stop();
   client.reset();
   CHECK(::kill(daemon.pid(), SIGCONT) == 0);
 }
@@ -245,7 +245,7 @@ TEST_CASE("waiting for a daemon that is stopped ends when the caller says so") {
   REQUIRE(daemon.wait_ready());
   auto client = std::make_unique<Client>(daemon.socket());
   const auto session = client->hello().session;
-  ::kill(daemon.pid(), SIGSTOP);
+  daemon.stop();
   int questions = 0;
   const Interrupted interrupted = [&questions] { return ++questions > 2; };
   SECTION("connecting") {

@@ -91,6 +91,13 @@ int Daemon::terminate() {
   return wait_exit();
 }
 
+void Daemon::stop() {
+  REQUIRE(::kill(pid_, SIGSTOP) == 0);
+  int status = 0;
+  REQUIRE(::waitpid(pid_, &status, WUNTRACED) == pid_);
+  REQUIRE(WIFSTOPPED(status));
+}
+
 int Daemon::wait_exit() {
   int status = 0;
   REQUIRE(::waitpid(pid_, &status, 0) == pid_);

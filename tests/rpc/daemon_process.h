@@ -45,6 +45,7 @@ class Daemon {
   // Until the readiness line, or false when it ended before.
   bool wait_ready();
   void kill();      // SIGKILL, and reaps it
+  void stop();      // SIGSTOP; returns when no thread of it runs any more
   int terminate();  // SIGTERM; its exit status
   int wait_exit();  // its exit status
   std::string log() const;

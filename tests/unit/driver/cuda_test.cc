@@ -57,7 +57,7 @@ TEST_CASE("a missing CUDA library or function is named") {
   const auto no_library = cuda::load_api("libcuda-of-nobody.so.1");
   fails_with(ErrorCode::unsupported, no_library);
   CHECK_THAT(no_library.error().message,
-             contains("libcuda-of-nobody.so.1") && contains("a simulated device"));
+             contains("libcuda-of-nobody.so.1") && contains("--gpus all"));
   const auto no_function = cuda::load_api("libc.so.6");
   fails_with(ErrorCode::unsupported, no_function);
   CHECK_THAT(no_function.error().message, contains("libc.so.6 has no function cuInit"));
