@@ -20,4 +20,4 @@ export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1
 
 cmake -S . -B "$folder" -G Ninja -DRTSWAP_SANITIZER="$sanitizer" -DRTSWAP_WITH_TESTS=ON
 cmake --build "$folder"
-"${run[@]}" ctest --test-dir "$folder" --output-on-failure --timeout 900
+"${run[@]}" ctest --test-dir "$folder" --output-on-failure --timeout 2400
