@@ -32,8 +32,8 @@ def stretches(passes: list[Pass], worst_ns: int) -> list[tuple[int, int]]:
 
     In order of execution, with ascending chunks, ``worst_ns`` together, which is at least what any
     of the passes took. From each stretch on they are as long as the longest that any pass had left
-    there; what another pass took longer may be lost anywhere, and counts with the last, where
-    nothing hides it. Nothing where one stretch needs it all.
+    there; what another pass took longer counts as in `longer`. Nothing where one stretch needs it
+    all.
     """
     needs = sorted({chunks for observed in passes for chunks, _ in observed.uses})
     if not needs:
@@ -42,8 +42,13 @@ def stretches(passes: list[Pass], worst_ns: int) -> list[tuple[int, int]]:
     # What comes before the first use needs no memory; it counts with the first stretch.
     left = [longest_ns, *(max(observed.left_ns(need) for observed in passes) for need in needs[1:])]
     costs = [here - after for here, after in pairwise([*left, 0])]
-    costs[-1] += worst_ns - longest_ns
-    return _coarser([(need, ns) for need, ns in zip(needs, costs, strict=True) if ns > 0])
+    found = [(need, ns) for need, ns in zip(needs, costs, strict=True) if ns > 0]
+    return longer(_coarser(found), worst_ns - longest_ns)
+
+
+def longer(found: list[tuple[int, int]], by_ns: int) -> list[tuple[int, int]]:
+    """Time that may be lost anywhere, with the last of the stretches, where no restore hides it."""
+    return [*found[:-1], *((chunks, ns + by_ns) for chunks, ns in found[-1:])]
 
 
 def _coarser(found: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -56,7 +56,7 @@ class Profile:
     torch: str
     rtswap: str
     date: str
-    stretches: tuple[Stretch, ...] = ()  # of a pass alone; none: it needs all memory to begin
+    stretches: tuple[Stretch, ...] = ()  # the worst pass; none: it needs all memory to begin
 
     @property
     def size_bytes(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtswap.stretches import MOST_STRETCHES, Pass, stretches
+from rtswap.stretches import MOST_STRETCHES, Pass, longer, stretches
 
 
 def test_one_pass_is_cut_where_it_uses_more() -> None:
@@ -20,6 +20,11 @@ def test_each_stretch_has_the_longest_that_any_pass_had_left_there() -> None:
 def test_what_another_pass_took_longer_counts_where_no_restore_hides_it() -> None:
     observed = Pass(0, [(1, 0), (2, 60)], 100)
     assert stretches([observed], 130) == [(1, 60), (2, 70)]
+
+
+def test_what_may_be_lost_anywhere_is_added_to_the_last() -> None:
+    assert longer([(1, 60), (2, 40)], 30) == [(1, 60), (2, 70)]
+    assert longer([], 30) == []
 
 
 def test_passes_that_use_memory_in_other_steps() -> None:
