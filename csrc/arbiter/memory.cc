@@ -154,7 +154,11 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
   uint32_t coming = 0;
   for (const policy::Take& take : policy::choose_victims(std::move(candidates), shortfall, order)) {
     Arena& victim = *arenas[take.arena];
-    for (const uint32_t chunks : policy::batches_of(link_of(device), take.chunks)) {
+    // The baseline is what swapping whole models is elsewhere: one goes out, then the next comes
+    // in.
+    const std::vector<uint32_t> batches =
+        edf() ? policy::batches_of(link_of(device), take.chunks) : std::vector{take.chunks};
+    for (const uint32_t chunks : batches) {
       const uint32_t keep = kept(device, victim) - chunks;
       victim.revokes.push_back(RevokeInFlight{keep, now_ns_});
       trace(Trace::Kind::evict_begin, victim, chunks, "");

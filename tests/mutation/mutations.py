@@ -574,6 +574,13 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
+        "the baseline moves one model out before the next comes in",
+        "csrc/arbiter/memory.cc",
+        "edf() ? policy::batches_of(link_of(device), take.chunks) : std::vector{take.chunks};",
+        "policy::batches_of(link_of(device), take.chunks);",
+        ("test_arbiter",),
+    ),
+    Mutation(
         "an overrun that fits into the block ends no promise",
         "csrc/arbiter/jobs.cc",
         "const bool fits = now_ns_ - job.held_ns <= job.block_ns;",

@@ -338,6 +338,20 @@ TEST_CASE("memory goes to its next owner in pieces, while the rest is on its way
   }
 }
 
+TEST_CASE("the baseline moves one model out before the next comes in") {
+  Config config = one_device(40);
+  config.discipline = Discipline::request_order;
+  Harness h(config);
+  for (const SessionId session : {1, 2}) h.open(session, 40, Timing{0, 0, 10 * kMs});
+  h.release(1, 1, protocol::kNoDeadline_ns);  // nothing is restored ahead
+  h.land_everything({1});
+  h.from(1, protocol::JobDone{1, kMs});
+  REQUIRE(h.free_chunks() == 0);
+  h.release(2, 1, protocol::kNoDeadline_ns);
+  REQUIRE(h.all<protocol::Revoke>(1).size() == 1);
+  CHECK(h.all<protocol::Revoke>(1).front().keep_chunks == 0);
+}
+
 TEST_CASE("an unanswered revoke is taken elsewhere") {
   Config config = one_device(9);
   config.hang_timeout_ns = 100 * kMs;
