@@ -13,7 +13,7 @@ constexpr int64_t kExchangeLimit_ns = 20'000'000'000;
 // More at once than any set of clients needs; the rest is closed and may try again.
 constexpr size_t kMaxConnections = 64;
 
-class Exchange final : public rpc::ChunkExchange {
+class Exchange final : public rpc::DescriptorExchange {
  public:
   Exchange(Banks& banks, Sessions& sessions, const std::function<std::string(size_t)>& wanted_bank,
            pid_t pid)
@@ -28,6 +28,11 @@ class Exchange final : public rpc::ChunkExchange {
     RTSWAP_TRY(sessions_.note_fetch(request.session, pid_,
                                     banks_.device(request.device).driver->info().uuid));
     return banks_.descriptors(request.device);
+  }
+
+  Result<int> fetch_ring(protocol::SessionId session) override {
+    RTSWAP_ASSIGN(ring_, sessions_.open_ring(session, pid_));
+    return ring_->descriptor();
   }
 
   Result<bool> wants(const rpc::ChunkOffer& offer) override {
@@ -50,6 +55,7 @@ class Exchange final : public rpc::ChunkExchange {
   Sessions& sessions_;
   const std::function<std::string(size_t)>& wanted_bank_;
   const pid_t pid_;
+  std::shared_ptr<const rpc::RingWriter> ring_;  // until its descriptor has been passed on
 };
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Serves the descriptor socket: chunks to sessions, and chunks back from an earlier life's clients.
+// Serves the descriptor socket: chunks and message rings to sessions, and chunks back from an
+// earlier life's clients.
 #pragma once
 
 #include <functional>

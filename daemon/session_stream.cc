@@ -102,7 +102,7 @@ void SessionStream::after_handshake_limit(bool ok) {
   owner_.on_handshake_limit(shared_from_this());
 }
 
-void SessionStream::send(protocol::ArbiterMessage message) {
+void SessionStream::send(const protocol::ArbiterMessage& message) {
   const std::lock_guard lock(mutex_);
   if (finishing_ || reader_done_) return;
   if (outbox_.size() >= kMaxOutbox) {
@@ -113,15 +113,25 @@ void SessionStream::send(protocol::ArbiterMessage message) {
     cancel_locked();
     return;
   }
-  outbox_.push_back(std::move(message));
+  v1::ArbiterEnvelope envelope = rpc::encode(message);
+  envelope.set_session_id(session_);
+  envelope.set_epoch(epoch_);
+  ++sent_;
+  if (ring_) ring_->put(sent_, envelope);
+  outbox_.push_back(std::move(envelope));
   if (!writing_) write_next();
 }
 
+Result<std::shared_ptr<const rpc::RingWriter>> SessionStream::open_ring() {
+  RTSWAP_ASSIGN(rpc::RingWriter ring, rpc::RingWriter::create());
+  const std::lock_guard lock(mutex_);
+  ring_ = std::make_shared<rpc::RingWriter>(std::move(ring));
+  return ring_;
+}
+
 void SessionStream::write_next() {
-  v1::ArbiterEnvelope envelope = rpc::encode(outbox_.front());
+  const v1::ArbiterEnvelope envelope = std::move(outbox_.front());
   outbox_.pop_front();
-  envelope.set_session_id(session_);
-  envelope.set_epoch(epoch_);
   writing_ = true;
   stream_.Write(envelope, begin(write_step_));
 }

@@ -19,6 +19,7 @@
 
 #include "csrc/base/unique_fd.h"
 #include "csrc/protocol/messages.h"
+#include "csrc/rpc/message_ring.h"
 #include "daemon/completion.h"
 #include "rtswap/v1/arbiter.grpc.pb.h"
 
@@ -58,7 +59,9 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
 
   // The session has its number: later messages carry it, and the limit on the handshake is lifted.
   void name(protocol::SessionId session);
-  void send(protocol::ArbiterMessage message);
+  void send(const protocol::ArbiterMessage& message);
+  // From now on messages stand in a new ring as well. It is kept as long as the stream.
+  Result<std::shared_ptr<const rpc::RingWriter>> open_ring();
   // Ends the stream after what was sent: the client is given a moment to half-close.
   void finish();
   // Ends it now.
@@ -115,7 +118,9 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
   int under_way_ = 0;
   grpc::Alarm handshake_limit_;
   grpc::Alarm farewell_;
-  std::deque<protocol::ArbiterMessage> outbox_;
+  std::deque<v1::ArbiterEnvelope> outbox_;
+  uint64_t sent_ = 0;  // messages, ever
+  std::shared_ptr<rpc::RingWriter> ring_;
   grpc::Status status_;  // that ends the call
   std::shared_ptr<const UniqueFd> socket_;
   protocol::SessionId session_ = 0;

@@ -315,14 +315,26 @@ void Sessions::forget(SessionId id) {
   state_.update([&](SavedState& state) { erase_client(state, id); });
 }
 
+Result<Sessions::Session*> Sessions::own_session(SessionId id, pid_t pid) {
+  const auto it = sessions_.find(id);
+  if (it != sessions_.end() && it->second.peer->pid == pid) return &it->second;
+  return fail(violation("session " + std::to_string(id) + " is not one of process " +
+                        std::to_string(pid)));
+}
+
+Result<std::shared_ptr<const rpc::RingWriter>> Sessions::open_ring(SessionId id, pid_t pid) {
+  const std::lock_guard lock(mutex_);
+  RTSWAP_ASSIGN(const Session* const session, own_session(id, pid));
+  if (!session->stream) {
+    return fail(violation("session " + std::to_string(id) + " has no stream any more"));
+  }
+  return session->stream->open_ring();
+}
+
 Status Sessions::note_fetch(SessionId id, pid_t pid, const std::string& device_uuid) {
   {
     const std::lock_guard lock(mutex_);
-    const auto it = sessions_.find(id);
-    if (it == sessions_.end() || it->second.peer->pid != pid) {
-      return fail(violation("session " + std::to_string(id) + " is not one of process " +
-                            std::to_string(pid)));
-    }
+    RTSWAP_TRY(own_session(id, pid));
     state_.update([&](SavedState& state) {
       for (SavedClient& client : state.clients) {
         if (client.session != id) continue;
@@ -356,7 +368,7 @@ void Sessions::send(SessionId id, protocol::ArbiterMessage message) {
     const auto it = sessions_.find(id);
     if (it != sessions_.end()) stream = it->second.stream;
   }
-  if (stream) stream->send(std::move(message));
+  if (stream) stream->send(message);
 }
 
 void Sessions::close_session(SessionId id, const Error& reason) {

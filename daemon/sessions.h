@@ -74,6 +74,9 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   // them. `protocol_violation` when the session is not its own.
   Status note_fetch(protocol::SessionId session, pid_t pid, const std::string& device_uuid);
 
+  // Opens the message ring of its session for the process `pid`; errors as note_fetch().
+  Result<std::shared_ptr<const rpc::RingWriter>> open_ring(protocol::SessionId session, pid_t pid);
+
   void send(protocol::SessionId session, protocol::ArbiterMessage message) override;
   void close_session(protocol::SessionId session, const Error& reason) override;
   void trace(const arbiter::Trace& event) override;
@@ -104,6 +107,8 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   void refuse(const StreamPtr& stream, const Error& error);
   // The session to resume, 0 for a new one; an error when it is not this peer's to resume.
   Result<protocol::SessionId> find_resumed(const Peer& peer, const protocol::Hello& hello) const;
+  // REQUIRES: mutex_ held.
+  Result<Session*> own_session(protocol::SessionId session, pid_t pid);
   Status pass_on(protocol::SessionId session, const v1::ClientEnvelope& envelope);
   void process_died(protocol::SessionId session);
   void survivor_died(protocol::SessionId session);

@@ -75,6 +75,14 @@ Status Core::greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello 
     return fail(ErrorCode::daemon_unavailable,
                 "the arbiter accepted the connection and did not answer: it hangs or is stopped");
   }
+  const protocol::SessionId session = session_;
+  lock.unlock();
+  // Grants also come without it, only later; what keeps it away keeps chunks away as well, and is
+  // reported then.
+  (void)link->open_shortcut(session, interrupted);
+  RTSWAP_TRY(check(interrupted));
+  lock.lock();
+  if (phase_ != Phase::connecting) return fail(reason_);
   return {};
 }
 

@@ -171,6 +171,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   std::optional<Error> no_more_chunks(const JobRecord& job, uint32_t chunks) const;
   // Jobs that wait for chunks look again.
   void wake_running_jobs();
+  // Takes the mutex.
+  void watch_for_answer(const JobRecord& job, int64_t limit_ns);
   void finish(const JobPtr& job, int64_t ended_ns);
   // Reports a job whose memory its owner has left: once nothing of it lands any more.
   void settle(const JobPtr& job);

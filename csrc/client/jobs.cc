@@ -28,18 +28,6 @@ void announce(JobRecord& job) {
   if (job.ready_fd) (void)eventfd_write(job.ready_fd.get(), 1);
 }
 
-// Looks for an answer for a moment before sleeping: a thread that sleeps wakes up some 50 us after
-// it, a good part of what a grant takes.
-void watch_for_answer(const JobRecord& job, int64_t limit_ns) {
-  int64_t give_up_ns = job.requested_ns + kWatch_ns;
-  if (limit_ns >= 0) {
-    give_up_ns = std::min(give_up_ns, monotonic_now_ns() + std::min(limit_ns, kWatch_ns));
-  }
-  while (!job.announced.load(std::memory_order_acquire) && monotonic_now_ns() < give_up_ns) {
-    std::this_thread::yield();
-  }
-}
-
 // The arbiter's own rule: the deadline of a release that comes early counts from one period after
 // the release before.
 int64_t next_deadline(TaskRecord& task, int64_t release_ns) {
@@ -116,6 +104,22 @@ void Core::arena_changed(const ArenaRecord& arena) {
     }
   }
   for (const JobPtr& job : settled) report_done(job);
+}
+
+// Looks for an answer for a moment before sleeping: a thread that sleeps wakes up some 50 us after
+// it, a good part of what a grant takes.
+void Core::watch_for_answer(const JobRecord& job, int64_t limit_ns) {
+  int64_t give_up_ns = job.requested_ns + kWatch_ns;
+  if (limit_ns >= 0) {
+    give_up_ns = std::min(give_up_ns, monotonic_now_ns() + std::min(limit_ns, kWatch_ns));
+  }
+  std::unique_lock lock(mutex_);
+  const std::shared_ptr<protocol::Link> link = link_;
+  lock.unlock();
+  while (!job.announced.load(std::memory_order_acquire) && monotonic_now_ns() < give_up_ns) {
+    if (link) link->poll();
+    std::this_thread::yield();
+  }
 }
 
 Result<bool> Core::wait(const JobPtr& job, int64_t limit_ns) {

@@ -15,7 +15,8 @@
 namespace rtswap::protocol {
 
 // What a link tells its owner. One call at a time, from a thread of the link or from within
-// flush(), never from within send(); must not block for long: the next message waits behind them.
+// flush() or poll(), never from within send(); must not block for long: the next message waits
+// behind them.
 class LinkReceiver {
  public:
   virtual ~LinkReceiver() = default;
@@ -42,6 +43,17 @@ class Link {
   // which saves the time in which another thread wakes up; answers may arrive before it returns.
   // REQUIRES: the caller holds no lock that the receiver takes.
   virtual void flush() {}
+
+  // Opens the way that poll() looks at, where the arbiter offers one. Blocks (a second socket);
+  // called after Welcome, not from a receiver call.
+  virtual Status open_shortcut(SessionId session, const Interrupted& interrupted = {}) {
+    (void)session, (void)interrupted;
+    return {};
+  }
+  // Delivers on the calling thread what the arbiter has said and the link's own threads have not
+  // read yet, if it can be seen without waiting: for a thread that looks for an answer.
+  // REQUIRES: as flush().
+  virtual void poll() {}
 
   // The arbiter's view of all sessions. Blocks for at most `limit_ns`; not from a receiver call.
   virtual Result<Snapshot> snapshot(int64_t limit_ns) = 0;

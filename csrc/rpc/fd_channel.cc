@@ -201,22 +201,32 @@ v1::DescriptorReply refusal(const Error& error) {
 
 Status check_count(uint64_t count) {
   if (count >= 1 && count <= kMaxDescriptors) return {};
-  return fail(garbage("a bank of " + std::to_string(count) + " chunks"));
+  return fail(garbage("a reply with " + std::to_string(count) + " descriptors"));
 }
 
-Status serve_fetch(Connection& connection, ChunkExchange& exchange, const v1::FetchChunks& wire) {
-  const auto fds = exchange.fetch({wire.session_id(), wire.device_index()});
+Status send_fetched(Connection& connection, const Result<std::vector<int>>& fds) {
   if (!fds) {
     RTSWAP_TRY(connection.send_frame(refusal(fds.error())));
     return fail(fds.error());
   }
   v1::DescriptorReply reply;
-  reply.set_bank_chunks(static_cast<uint32_t>(fds->size()));
+  reply.set_descriptors(static_cast<uint32_t>(fds->size()));
   RTSWAP_TRY(connection.send_frame(reply));
   return connection.send_descriptors(*fds);
 }
 
-Status serve_offer(Connection& connection, ChunkExchange& exchange, const v1::OfferChunks& wire) {
+Result<std::vector<UniqueFd>> receive_fetched(Connection& connection,
+                                              const v1::DescriptorRequest& request) {
+  RTSWAP_TRY(connection.send_frame(request));
+  v1::DescriptorReply reply;
+  RTSWAP_TRY(connection.receive_frame(reply));
+  if (reply.has_error()) return fail(decode(reply.error()));
+  RTSWAP_TRY(check_count(reply.descriptors()));
+  RTSWAP_TRY(ensure_descriptor_room(reply.descriptors()));
+  return connection.receive_descriptors(reply.descriptors());
+}
+
+Status serve_offer(Connection& connection, DescriptorExchange& exchange, const v1::OfferChunks& wire) {
   const ChunkOffer offer{wire.bank_id(), wire.device_uuid(), wire.chunk_bytes(),
                          wire.bank_chunks()};
   const auto receive_and_take = [&]() -> Result<bool> {
@@ -246,13 +256,18 @@ Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& re
   wire.set_protocol_version(protocol::kVersion);
   wire.mutable_fetch()->set_session_id(request.session);
   wire.mutable_fetch()->set_device_index(request.device);
-  RTSWAP_TRY(connection.send_frame(wire));
-  v1::DescriptorReply reply;
-  RTSWAP_TRY(connection.receive_frame(reply));
-  if (reply.has_error()) return fail(decode(reply.error()));
-  RTSWAP_TRY(check_count(reply.bank_chunks()));
-  RTSWAP_TRY(ensure_descriptor_room(reply.bank_chunks()));
-  return connection.receive_descriptors(reply.bank_chunks());
+  return receive_fetched(connection, wire);
+}
+
+Result<UniqueFd> fetch_ring(int socket, protocol::SessionId session, int64_t limit_ns,
+                            const Interrupted& interrupted) {
+  Connection connection(socket, limit_ns, interrupted);
+  v1::DescriptorRequest wire;
+  wire.set_protocol_version(protocol::kVersion);
+  wire.mutable_fetch_ring()->set_session_id(session);
+  RTSWAP_ASSIGN(std::vector<UniqueFd> fds, receive_fetched(connection, wire));
+  if (fds.size() != 1) return fail(garbage("a message ring of several descriptors"));
+  return std::move(fds.front());
 }
 
 Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<int>& fds,
@@ -277,7 +292,7 @@ Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<
   return {};
 }
 
-Status serve_descriptors(int socket, ChunkExchange& exchange, int64_t limit_ns) {
+Status serve_descriptors(int socket, DescriptorExchange& exchange, int64_t limit_ns) {
   Connection connection(socket, limit_ns);
   v1::DescriptorRequest request;
   RTSWAP_TRY(connection.receive_frame(request));
@@ -291,7 +306,12 @@ Status serve_descriptors(int socket, ChunkExchange& exchange, int64_t limit_ns) 
   }
   switch (request.request_case()) {
     case v1::DescriptorRequest::kFetch:
-      return serve_fetch(connection, exchange, request.fetch());
+      return send_fetched(connection, exchange.fetch({request.fetch().session_id(),
+                                                      request.fetch().device_index()}));
+    case v1::DescriptorRequest::kFetchRing:
+      return send_fetched(connection,
+                          exchange.fetch_ring(request.fetch_ring().session_id())
+                              .map([](int fd) { return std::vector<int>{fd}; }));
     case v1::DescriptorRequest::kOffer:
       return serve_offer(connection, exchange, request.offer());
     case v1::DescriptorRequest::REQUEST_NOT_SET:

@@ -1,5 +1,5 @@
-// The descriptor socket, "<socket>.fds": chunks of a bank as file descriptors, which gRPC cannot
-// carry. Both directions; one exchange per connection.
+// The descriptor socket, "<socket>.fds": chunks of a bank and message rings as file descriptors,
+// which gRPC cannot carry. Chunks in both directions; one exchange per connection.
 //
 // Frames: u32 magic, u32 payload length (both native byte order: the peers share a kernel), payload
 // = a message of arbiter.proto. Descriptors follow as batches of at most kBatchDescriptors: a u32
@@ -57,6 +57,8 @@ struct ChunkOffer {
 Result<std::vector<UniqueFd>> fetch_descriptors(int socket, const ChunkFetch& request,
                                                 int64_t limit_ns,
                                                 const Interrupted& interrupted = {});
+Result<UniqueFd> fetch_ring(int socket, protocol::SessionId session, int64_t limit_ns,
+                            const Interrupted& interrupted = {});
 // Sends copies of `fds` when the arbiter wants them. REQUIRES: fds.size() == offer.chunk_count.
 Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<int>& fds,
                          int64_t limit_ns, const Interrupted& interrupted = {});
@@ -64,16 +66,18 @@ Status offer_descriptors(int socket, const ChunkOffer& offer, const std::vector<
 // --- arbiter ------------------------------------------------------------------------------------
 
 // What the arbiter answers on one connection. An error travels to the client.
-class ChunkExchange {
+class DescriptorExchange {
  public:
-  virtual ~ChunkExchange() = default;
+  virtual ~DescriptorExchange() = default;
   // The descriptors of the chunks; they stay the arbiter's and valid until serving has ended.
   virtual Result<std::vector<int>> fetch(const ChunkFetch& request) = 0;
+  // Likewise the descriptor of a new message ring of the session.
+  virtual Result<int> fetch_ring(protocol::SessionId session) = 0;
   virtual Result<bool> wants(const ChunkOffer& offer) = 0;
   virtual Status take(const ChunkOffer& offer, std::vector<UniqueFd> descriptors) = 0;
 };
 
 // Serves the one exchange of a connection. The error is for the log; the client has its own.
-Status serve_descriptors(int socket, ChunkExchange& exchange, int64_t limit_ns);
+Status serve_descriptors(int socket, DescriptorExchange& exchange, int64_t limit_ns);
 
 }  // namespace rtswap::rpc

@@ -16,6 +16,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/rpc/codec.h"
 #include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/message_ring.h"
 #include "rtswap/v1/arbiter.grpc.pb.h"
 
 namespace rtswap::rpc {
@@ -91,6 +92,26 @@ class GrpcLink final : public protocol::Link {
     outbox_.push_back({std::move(message), session_, epoch_});
     write_next();
     return {};
+  }
+
+  Status open_shortcut(SessionId session, const Interrupted& interrupted) override {
+    RTSWAP_ASSIGN(const UniqueFd socket,
+                  connect_unix(descriptor_socket_path(path_), kDescriptorLimit_ns, interrupted));
+    RTSWAP_ASSIGN(UniqueFd memory,
+                  fetch_ring(socket.get(), session, kDescriptorLimit_ns, interrupted));
+    RTSWAP_ASSIGN(RingReader ring, RingReader::open(std::move(memory)));
+    const std::lock_guard turn(delivery_);
+    ring_.emplace(std::move(ring));
+    return {};
+  }
+
+  void poll() override {
+    const std::unique_lock turn(delivery_, std::try_to_lock);
+    if (!turn || !ring_ || over_) return;
+    while (ring_->read(delivered_ + 1, early_)) {
+      ++delivered_;
+      deliver(early_);
+    }
   }
 
   Result<protocol::Snapshot> snapshot(int64_t limit_ns) override {
@@ -171,7 +192,13 @@ class GrpcLink final : public protocol::Link {
   }
 
   void after_read(bool ok) {
-    if (ok) deliver();
+    if (ok) {
+      const std::lock_guard turn(delivery_);
+      if (++read_ > delivered_) {  // else poll() has seen it before
+        ++delivered_;
+        deliver(incoming_);
+      }
+    }
     const std::lock_guard lock(mutex_);
     if (ok) {
       stream_->Read(&incoming_, tag(Step::read));
@@ -183,18 +210,19 @@ class GrpcLink final : public protocol::Link {
     finish_if_done();
   }
 
-  void deliver() {
+  // REQUIRES: delivery_ held.
+  void deliver(const v1::ArbiterEnvelope& envelope) {
     {
       const std::lock_guard lock(mutex_);
       if (cause_) return;  // what follows a message that could not be read is nobody's
     }
-    auto message = decode(incoming_);
+    auto message = decode(envelope);
     if (!message) {
       const std::lock_guard lock(mutex_);
       end_because(message.error());
       return;
     }
-    if (!belongs_here(incoming_, *message)) return;
+    if (!belongs_here(envelope, *message)) return;
     const bool last = std::holds_alternative<protocol::Fault>(*message);
     receiver_->on_message(std::move(*message));
     if (last) {
@@ -277,7 +305,11 @@ class GrpcLink final : public protocol::Link {
       error = *cause_;
       wanted = wanted_end_;
     }
-    if (!wanted) receiver_->on_lost(error);
+    {
+      const std::lock_guard turn(delivery_);
+      over_ = true;
+      if (!wanted) receiver_->on_lost(error);
+    }
     const std::lock_guard lock(mutex_);
     ended_ = true;
     ended_changed_.notify_all();
@@ -294,6 +326,14 @@ class GrpcLink final : public protocol::Link {
   v1::ArbiterEnvelope incoming_;  // of the read under way
   grpc::Status status_;           // of the finished call
   std::thread thread_;
+
+  // Of whoever calls the receiver; taken before mutex_, and guards what follows.
+  std::mutex delivery_;
+  uint64_t read_ = 0;       // messages of the stream
+  uint64_t delivered_ = 0;  // in order, each once
+  std::optional<RingReader> ring_;
+  v1::ArbiterEnvelope early_;  // of the ring
+  bool over_ = false;          // the receiver is called no more
 
   std::mutex mutex_;  // guards what follows, and begins every operation
   std::condition_variable ended_changed_;

@@ -179,6 +179,7 @@ int Client::lost_calls() const {
 
 void Client::on_message(protocol::ArbiterMessage message) {
   const std::lock_guard lock(mutex_);
+  all_.emplace_back(message, std::this_thread::get_id());
   messages_.push_back(std::move(message));
   changed_.notify_all();
 }

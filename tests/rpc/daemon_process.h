@@ -11,6 +11,8 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "csrc/protocol/link.h"
@@ -81,6 +83,18 @@ class Client final : public protocol::LinkReceiver {
                                          protocol::JobId job);
   std::optional<Error> wait_lost();
   int lost_calls() const;
+  // Messages of this kind that have come, and how many of them within poll() on the calling thread.
+  template <class Message>
+  std::pair<size_t, size_t> count() const {
+    const std::lock_guard lock(mutex_);
+    std::pair<size_t, size_t> result;
+    for (const auto& [message, thread] : all_) {
+      if (!std::holds_alternative<Message>(message)) continue;
+      ++result.first;
+      if (thread == std::this_thread::get_id()) ++result.second;
+    }
+    return result;
+  }
 
   void on_message(protocol::ArbiterMessage message) override;
   void on_lost(const Error& error) override;
@@ -92,6 +106,7 @@ class Client final : public protocol::LinkReceiver {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<protocol::ArbiterMessage> messages_;
+  std::vector<std::pair<protocol::ArbiterMessage, std::thread::id>> all_;
   std::optional<Error> lost_;
   int lost_calls_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/rpc/fd_channel.h"
 #include "tests/catch.h"
@@ -189,4 +190,37 @@ TEST_CASE("chunks are for the sessions of the process that asks") {
   const auto wrong_device = client.link().fetch_chunks(session, 4);
   REQUIRE_FALSE(wrong_device.has_value());
   CHECK(wrong_device.error().code == ErrorCode::unknown_device);
+  const Status wrong_ring = client.link().open_shortcut(session + 7);
+  REQUIRE_FALSE(wrong_ring.has_value());
+  CHECK(wrong_ring.error().code == ErrorCode::protocol_violation);
+}
+
+TEST_CASE("whoever looks for an answer sees it first, and nobody sees it twice") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client client(daemon.socket());
+  const auto session = client.hello().session;
+  (void)client.run_job(1, 2, 1);
+  client.send(protocol::JobDone{1, monotonic_now_ns()});
+  REQUIRE(client.link().open_shortcut(session).has_value());
+  size_t jobs = 1;
+  const auto runs = [&] { return client.count<protocol::Run>(); };
+  CHECK(test::eventually([&] {
+    for (int i = 0; i < 50; ++i) {
+      const protocol::JobId job = ++jobs;
+      client.send(protocol::Release{job, 1, monotonic_now_ns(), protocol::kNoDeadline_ns});
+      const int64_t give_up_ns = monotonic_now_ns() + test::kPatience_ns;
+      while (runs().first < jobs && monotonic_now_ns() < give_up_ns) client.link().poll();
+      client.send(protocol::JobDone{job, monotonic_now_ns()});
+    }
+    return runs().second > 0;  // this thread was faster than the link's at least once
+  }));
+  client.send(protocol::CloseTask{1});
+  client.send(protocol::CloseArena{1});
+  client.send(protocol::Goodbye{});
+  CHECK(client.wait_lost().has_value());
+  CHECK(runs().first == jobs);
+  client.link().poll();
+  CHECK(client.lost_calls() == 1);
 }

@@ -47,12 +47,17 @@ ino_t identity(int fd) {
   return info.st_ino;
 }
 
-class FakeExchange final : public rpc::ChunkExchange {
+class FakeExchange final : public rpc::DescriptorExchange {
  public:
   Result<std::vector<int>> fetch(const rpc::ChunkFetch& request) override {
     fetched = request;
     if (refusal) return fail(*refusal);
     return chunks;
+  }
+  Result<int> fetch_ring(protocol::SessionId session) override {
+    fetched.session = session;
+    if (refusal) return fail(*refusal);
+    return chunks.front();
   }
   Result<bool> wants(const rpc::ChunkOffer&) override {
     if (refusal) return fail(*refusal);
@@ -107,6 +112,28 @@ TEST_CASE("a bank of several batches arrives whole and in order") {
       REQUIRE(identity((*fetched)[i].get()) == identity(memories[i].get()));
     }
     CHECK((::fcntl(fetched->front().get(), F_GETFD) & FD_CLOEXEC) != 0);
+  }
+}
+
+TEST_CASE("a message ring is one descriptor of a session") {
+  Pair pair;
+  const auto memories = make_memories(1);
+  FakeExchange exchange;
+  exchange.chunks = numbers(memories);
+  if (GENERATE(false, true)) exchange.refusal = Error{ErrorCode::protocol_violation, "not yours"};
+  std::thread server([&] {
+    const Status served = rpc::serve_descriptors(pair.server.get(), exchange, 10_s);
+    CHECK(served.has_value() == !exchange.refusal.has_value());
+  });
+  const auto fetched = rpc::fetch_ring(pair.client.get(), 7, 10_s);
+  server.join();
+  CHECK(exchange.fetched.session == 7);
+  if (exchange.refusal) {
+    REQUIRE_FALSE(fetched.has_value());
+    CHECK(fetched.error().message == "not yours");
+  } else {
+    REQUIRE(fetched.has_value());
+    CHECK(identity(fetched->get()) == identity(memories[0].get()));
   }
 }
 
