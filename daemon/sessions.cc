@@ -318,8 +318,8 @@ void Sessions::forget(SessionId id) {
 Result<Sessions::Session*> Sessions::own_session(SessionId id, pid_t pid) {
   const auto it = sessions_.find(id);
   if (it != sessions_.end() && it->second.peer->pid == pid) return &it->second;
-  return fail(violation("session " + std::to_string(id) + " is not one of process " +
-                        std::to_string(pid)));
+  return fail(
+      violation("session " + std::to_string(id) + " is not one of process " + std::to_string(pid)));
 }
 
 Result<std::shared_ptr<const rpc::RingWriter>> Sessions::open_ring(SessionId id, pid_t pid) {

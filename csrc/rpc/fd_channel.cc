@@ -226,7 +226,8 @@ Result<std::vector<UniqueFd>> receive_fetched(Connection& connection,
   return connection.receive_descriptors(reply.descriptors());
 }
 
-Status serve_offer(Connection& connection, DescriptorExchange& exchange, const v1::OfferChunks& wire) {
+Status serve_offer(Connection& connection, DescriptorExchange& exchange,
+                   const v1::OfferChunks& wire) {
   const ChunkOffer offer{wire.bank_id(), wire.device_uuid(), wire.chunk_bytes(),
                          wire.bank_chunks()};
   const auto receive_and_take = [&]() -> Result<bool> {
@@ -310,8 +311,9 @@ Status serve_descriptors(int socket, DescriptorExchange& exchange, int64_t limit
                                                       request.fetch().device_index()}));
     case v1::DescriptorRequest::kFetchRing:
       return send_fetched(connection,
-                          exchange.fetch_ring(request.fetch_ring().session_id())
-                              .map([](int fd) { return std::vector<int>{fd}; }));
+                          exchange.fetch_ring(request.fetch_ring().session_id()).map([](int fd) {
+                            return std::vector<int>{fd};
+                          }));
     case v1::DescriptorRequest::kOffer:
       return serve_offer(connection, exchange, request.offer());
     case v1::DescriptorRequest::REQUEST_NOT_SET:
