@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -30,8 +30,6 @@ _current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("rtswap_jo
 _REALTIME_FROM_NS = 5 * 10**17
 # Clocks of one host, read one after the other.
 _STAMP_TOLERANCE_NS = 1_000_000
-# Facts that the core calls 0 before they have happened.
-_INSTANTS = ("started_ns", "ended_ns")
 
 
 def current_job() -> Job | None:
@@ -47,7 +45,8 @@ def note_stream(stream: torch.cuda.Stream) -> None:
     """The job of this thread, if there is one, may queue work there from now on."""
     job = current_job()
     if job is not None and stream.device in job.task.devices:
-        job._streams.add(stream)
+        place = job.task.devices.index(stream.device)
+        job._streams[place].add(int(stream.cuda_stream))
 
 
 def release_instant(stamp_ns: int | None) -> int:
@@ -96,8 +95,8 @@ class Job:
         self._started = False
         self._prefix: Prefix | None = None
         self._previous: Job | None = None
-        self._streams: set[torch.cuda.Stream] = set()
-        self._info: dict[str, Any] = {}
+        self._streams: streams.Streams = []
+        self._info: _core.JobInfo | None = None
 
     # --- what it tells: InvalidArgument before it is known ----------------------------------------
 
@@ -108,74 +107,73 @@ class Job:
     @property
     def index(self) -> int:
         """Count of this task's jobs, from 0; known once it was entered."""
-        return int(self._known("index"))
+        return self._known().index
 
     @property
     def release_ns(self) -> int:
         """CLOCK_MONOTONIC instant from which the deadline counts; without a stamp it is known once
         the job was entered."""
-        return int(self._release_ns or self._known("release_ns"))
+        return self._release_ns or self._known().release_ns
 
     @property
     def deadline_ns(self) -> int | None:
         """CLOCK_MONOTONIC instant; None for best effort. Known once it was entered."""
-        value = self._known("deadline_ns")
-        return None if value is None else int(value)
+        return self._known().deadline_ns
 
     @property
     def waited_ms(self) -> float:
         """From the request to the start; known once it has started."""
-        self._known("started_ns")
-        return float(self._known("waited_ns") / 1e6)
+        return self._known_since_start().waited_ns / 1e6
 
     @property
     def restored_bytes(self) -> int:
         """Bytes brought to the device for this job since its request; known once it has started,
         and growing until it ends where it began on a prefix."""
-        self._known("started_ns")
-        return int(self._known("restored_bytes"))
+        return self._known_since_start().restored_bytes
 
     @property
     def began_on_prefix(self) -> bool:
         """Whether a part of its memory was still on the way at its start; known from then on."""
-        self._known("started_ns")
-        return bool(self._known("first_chunks") < self._known("arena_chunks"))
+        facts = self._known_since_start()
+        return facts.first_chunks < facts.arena_chunks
 
     @property
     def memory_wait_ms(self) -> float:
         """What it waited for memory since its start, so far; known once it has started."""
-        self._known("started_ns")
-        return float(self._known("chunks_waited_ns") / 1e6)
+        return self._known_since_start().chunks_waited_ns / 1e6
 
     @property
     def response_ms(self) -> float:
         """From the release to the end of its work on the device; known once it has ended."""
-        return float((self._known("ended_ns") - self._known("release_ns")) / 1e6)
+        facts = self._known_since_end()
+        return (facts.ended_ns - facts.release_ns) / 1e6
 
     @property
     def execution_ms(self) -> float:
         """From when its thread went on after the start to the end of its work on the device, less
         :attr:`memory_wait_ms`: what its declared or measured cost is about. Known once it has
         ended."""
-        self._known("ended_ns")
-        return float(self._known("execution_ns") / 1e6)
+        return self._known_since_end().execution_ns / 1e6
 
     @property
     def met(self) -> bool | None:
         """Whether the deadline was met; None before the end, and for best effort."""
-        ended_ns, deadline_ns = self._fact("ended_ns"), self._fact("deadline_ns")
-        return ended_ns <= deadline_ns if ended_ns and deadline_ns is not None else None
+        facts = self._facts()
+        if facts is None or not facts.ended_ns or facts.deadline_ns is None:
+            return None
+        return facts.ended_ns <= facts.deadline_ns
 
     @property
     def ended_ns(self) -> int:
         """CLOCK_MONOTONIC instant at which its work on the device had completed; known once it
         has ended."""
-        return int(self._known("ended_ns"))
+        return self._known_since_end().ended_ns
 
     @property
     def ended(self) -> bool:
         """Its work on the device has completed."""
-        return bool(self._fact("ended_ns"))
+        facts = self._facts()
+        return facts is not None and bool(facts.ended_ns)
 
     def wait_for_memory(self) -> None:
         """Waits until all memory of the model is there. Inside the job, from any thread.
@@ -190,7 +188,9 @@ class Job:
 
     def __repr__(self) -> str:
         state = "ended" if self.ended else "running" if self._started else "new"
-        return f"<rtswap.Job {self._fact('index')} of '{self._task.name}', {state}>"
+        facts = self._facts()
+        index = None if facts is None else facts.index
+        return f"<rtswap.Job {index} of '{self._task.name}', {state}>"
 
     # --- with -------------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Job:
         try:
             self._close()
             assert self._native is not None
-            await streams.completed(self._native.queued_work(self._handles()))
+            await streams.completed(self._native.queued_work(self._queued_on()))
         finally:
             self._leave()
 
@@ -279,10 +279,6 @@ class Job:
             raise InvalidArgument("A job is used once. Make a new one with task.job().")
         self._entered = True
         native_task = self._task._native_open()
-        if native_task.paused:
-            raise JobDropped(
-                f"Task '{self._task.name}' is paused and gets no jobs. Call its resume() first."
-            )
         self._task._memory.check()
         native = native_task.release(self._release_ns, self._exclusive, whole)
         self._native = native
@@ -302,7 +298,7 @@ class Job:
             memory.open(self)
         self._task._running.add(self)
         self._previous = _current.get()
-        self._streams = streams.current(self._task.devices)
+        self._streams = streams.current(memory.cuda_indices)
         _current.set(self)
         self._started = True
 
@@ -324,7 +320,9 @@ class Job:
         if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        self._streams |= streams.current(self._task.devices)
+        now = streams.current(self._task._memory.cuda_indices)
+        for noted, current in zip(self._streams, now, strict=True):
+            noted |= current
         self._close_memory()
 
     def _close_memory(self) -> None:
@@ -334,22 +332,21 @@ class Job:
 
     def _end(self, native: _core.Job) -> None:
         try:
-            if not native.ended:
-                native.end(self._handles())
+            native.end(self._queued_on())
             self._task._memory.settle_regions()
         except Exception:
             self._finish(native)
             raise
         self._finish(native)
 
-    def _handles(self) -> list[list[int]]:
-        return streams.handles(self._streams, self._task.devices)
+    def _queued_on(self) -> list[list[int]]:
+        return [list(noted) for noted in self._streams]
 
     def _finish(self, native: _core.Job) -> None:
-        self._info = native.info()
+        self._info = info = native.info()
         self._task._running.discard(self)
         self._native = None
-        self._task._ended(self)
+        self._task._ended(self, info)
 
     def _give_up(self, native: _core.Job, error: BaseException) -> None:
         _current.set(self._previous)
@@ -367,17 +364,31 @@ class Job:
             "was busy with other tasks, or the arbiter hangs; the request was withdrawn."
         )
 
-    def _fact(self, name: str) -> Any:
-        info = self._native.info() if self._native is not None else self._info
-        return info.get(name)
+    def _facts(self) -> _core.JobInfo | None:
+        """None: it was not entered."""
+        native = self._native
+        return self._info if native is None else native.info()
 
-    def _known(self, name: str) -> Any:
-        info = self._native.info() if self._native is not None else self._info
-        if name not in info or (name in _INSTANTS and not info[name]):
-            raise InvalidArgument(
-                f"This is not known yet, or the job did not get so far: {self!r}."
-            )
-        return info[name]
+    def _known(self) -> _core.JobInfo:
+        facts = self._facts()
+        if facts is None:
+            raise self._not_known()
+        return facts
+
+    def _known_since_start(self) -> _core.JobInfo:
+        facts = self._facts()
+        if facts is None or not facts.started_ns:
+            raise self._not_known()
+        return facts
+
+    def _known_since_end(self) -> _core.JobInfo:
+        facts = self._facts()
+        if facts is None or not facts.ended_ns:
+            raise self._not_known()
+        return facts
+
+    def _not_known(self) -> InvalidArgument:
+        return InvalidArgument(f"This is not known yet, or the job did not get so far: {self!r}.")
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -34,14 +34,15 @@ class Memory:
         self.session = session
         self.label = label
         self.arenas: list[Arena] = []
+        self.cuda_indices: list[int | None] = []
+        """torch's, of each arena's device; None for a simulated one."""
         self.regions: list[Region] = []
         self.saved_bytes = 0
         """Of read_only tensors that jobs wrote and that were taken over into the host image."""
+        self._tensors = _core.ModelTensors(self._closed_message())
         self._contents: list[Contents] = []
         self._verify = verify
         self._warned = False
-        self._holders: set[object] = set()
-        self._closed = False
         self._lock = threading.RLock()
 
     # --- growing -------------------------------------------------------------------------------
@@ -54,6 +55,7 @@ class Memory:
             streams.note_when_current(note_stream)
         arena = Arena(self.session, device, torch_device, self.label)
         self.arenas.append(arena)
+        self.cuda_indices.append(torch_device.index if torch_device.type == "cuda" else None)
         return arena
 
     def discard(self) -> None:
@@ -70,9 +72,13 @@ class Memory:
             contents = Contents(sets, collected)
             contents.watch()
             self._contents.append(contents)
-            if not self._holders:
-                for tensors in sets:
-                    tensors.close(self._closed_message())
+            for tensors in sets:
+                self._tensors.add(tensors)
+
+    def rename(self, label: str) -> None:
+        """What messages call it from now on."""
+        self.label = label
+        self._tensors.set_message(self._closed_message())
 
     @property
     def torch_devices(self) -> list[torch.device]:
@@ -89,7 +95,7 @@ class Memory:
 
     @property
     def busy(self) -> bool:
-        return bool(self._holders)
+        return self._tensors.held
 
     @property
     def _sets(self) -> list[_core.TensorSet]:
@@ -116,8 +122,13 @@ class Memory:
 
     def check(self) -> None:
         """Raises unless every tensor of the modules still lies in its arena."""
-        if self._closed:
-            raise Closed(f"{self.label} was closed. Register its model again.")
+        if not self._tensors.intact():
+            self._judge_changes()
+        self._report_repairs()
+
+    def _judge_changes(self) -> None:
+        if self._tensors.retired:
+            raise self._closed()
         names = list(dict.fromkeys(name for tensors in self._sets for name in tensors.escaped()))
         if names:
             raise EscapedTensor(
@@ -131,24 +142,16 @@ class Memory:
         for contents in self._contents:
             if contents.restructured():
                 contents.look_again(self.label, self._sets)
-        self._report_repairs()
+
+    def _closed(self) -> Closed:
+        return Closed(f"{self.label} was closed. Register its model again.")
 
     def open(self, holder: object, landed_chunks: int | None = None) -> None:
         """A grant begins: torch may touch the storages; with ``landed_chunks`` those that lie in
         the first so many (REQUIRES then: not busy, one arena). Whatever comes of it, `close` ends
         it."""
-        with self._lock:
-            if self._closed:
-                raise Closed(f"{self.label} was closed. Register its model again.")
-            self._holders.add(holder)
-            if len(self._holders) > 1:
-                return
-            for tensors in self._sets:
-                if landed_chunks is None:
-                    tensors.open()
-                else:
-                    tensors.close_beyond(landed_chunks, self._closed_message())
-                tensors.note_versions()
+        if not self._tensors.open(holder, landed_chunks):
+            raise self._closed()
 
     def gate(self, landed_chunks: int, wait: Callable[[int], int]) -> _core.PrefixGate:
         """Operators that use more than has landed call ``wait(chunks)`` first. REQUIRES, as what
@@ -156,23 +159,17 @@ class Memory:
         return _core.PrefixGate(self._sets, landed_chunks, wait)
 
     def close_beyond(self, landed_chunks: int) -> None:
-        for tensors in self._sets:
-            tensors.close_beyond(landed_chunks, self._closed_message())
+        self._tensors.close_beyond(landed_chunks)
 
     def open_up_to(self, landed_chunks: int) -> None:
         """More has landed since `close_beyond`."""
-        for tensors in self._sets:
-            tensors.open_up_to(landed_chunks)
+        self._tensors.open_up_to(landed_chunks)
 
     def close(self, holder: object) -> None:
         """A grant ends. Idempotent."""
-        with self._lock:
-            if self._holders == {holder} and not self._closed:
-                self._keep_written()
-                message = self._closed_message()
-                for tensors in self._sets:
-                    tensors.close(message)
-            self._holders.discard(holder)
+        if not self._tensors.close(holder, unless_written=True):
+            self._keep_written()
+            self._tensors.close(holder, unless_written=False)
 
     def _keep_written(self) -> None:
         """Eviction would drop what the job wrote to read_only tensors."""
@@ -219,6 +216,7 @@ class Memory:
         Needs neither a grant nor a connected arbiter. REQUIRES: its tasks are closed.
         """
         with self._lock:
+            self._tensors.retire()
             for region in self.regions:
                 region.retire()
             try:
@@ -228,7 +226,6 @@ class Memory:
                 for tensors in self._sets:
                     tensors.release()
                 self._contents.clear()
-                self._closed = True
         for arena in self.arenas:
             arena.close()
 
@@ -249,7 +246,7 @@ class Memory:
     def forsake(self, why: str) -> None:
         """Closes the tensors for good, without giving them memory."""
         with self._lock:
-            self._closed = True
+            self._tensors.retire()
             for region in self.regions:
                 region.retire()
             for tensors in self._sets:

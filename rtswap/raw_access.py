@@ -8,6 +8,7 @@ any of the first two, its jobs begin with all their memory; a graph waits in `re
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -27,19 +28,18 @@ def operators_may_be_bypassed() -> bool:
 
 
 def _has_compiled() -> bool:
-    import torch._dynamo.eval_frame as dynamo
-
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    if dynamo is None:
+        return False
     backends = getattr(dynamo, "cached_backends", None)  # of torch.compile(), from its call on
     return backends is None or any(backend is not None for backend in backends.values())
 
 
 def _has_torchscript_modules() -> bool:
-    unit: Any = torch.jit._state._python_cu
-    return any(
-        argument.name == "self"  # a method: functions hold no weights
-        for function in unit.get_functions()
-        for argument in function.schema.arguments[:1]
-    )
+    """Or objects of TorchScript classes, which may hold weights as well; functions hold none."""
+    modules = getattr(torch.jit._recursive.concrete_type_store, "methods_compiled", None)
+    classes = getattr(torch.jit._state, "_script_classes", None)
+    return modules is None or classes is None or bool(modules or classes)
 
 
 def make_graphs_wait(wait: Callable[[], None]) -> None:

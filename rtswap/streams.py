@@ -10,26 +10,23 @@ torch asks for anyway before their results are used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from rtswap import _core
 
-
-def current(devices: Iterable[torch.device]) -> set[torch.cuda.Stream]:
-    """Where this thread queues work now; simulated devices compute in the calling thread."""
-    return {torch.cuda.current_stream(device) for device in devices if device.type == "cuda"}
+Streams = list[set[int]]
+"""For each device of a task its streams, as the driver knows them."""
 
 
-def handles(
-    streams: Collection[torch.cuda.Stream], devices: Iterable[torch.device]
-) -> list[list[int]]:
-    """For each device its streams, as the driver knows them."""
+def current(cuda_indices: Sequence[int | None]) -> Streams:
+    """Where this thread queues work now; None: a simulated device, which computes in the calling
+    thread."""
     return [
-        sorted({int(stream.cuda_stream) for stream in streams if stream.device == device})
-        for device in devices
+        set() if index is None else {torch._C._cuda_getCurrentRawStream(index)}
+        for index in cuda_indices
     ]
 
 

@@ -136,7 +136,6 @@ class Task:
         ``stamp_ns`` may be of CLOCK_MONOTONIC or CLOCK_REALTIME (``time.time_ns()``, ROS stamps);
         they are told apart by magnitude. ``timeout``: seconds to wait for the grant.
         """
-        limit_ns(timeout)
         self._native_open()
         return Job(self, release_instant(stamp_ns), timeout)
 
@@ -242,7 +241,7 @@ class Task:
 
     def _inherit(self, closed: Task) -> None:
         """Calls outside jobs, and messages, are about this task from now on."""
-        self._memory.label = f"task '{self._name}'"
+        self._memory.rename(f"task '{self._name}'")
         self._hooks += closed._hooks
         closed._hooks = []
         for hooks in self._hooks:
@@ -293,18 +292,19 @@ class Task:
         with self._lock:
             self._counts["skipped"] += releases
 
-    def _ended(self, job: Job) -> None:
+    def _ended(self, job: Job, facts: _core.JobInfo) -> None:
         if job._exclusive:
             return
+        counts, ended_ns, deadline_ns = self._counts, facts.ended_ns, facts.deadline_ns
         with self._lock:
-            self._counts["released"] += 1
-            if job.began_on_prefix:
+            counts["released"] += 1
+            if facts.first_chunks < facts.arena_chunks:
                 self._begun_on_prefix += 1
-                self._memory_wait_ms += job.memory_wait_ms
-            if job.met is not None:
-                self._counts["met" if job.met else "missed"] += 1
-            if job.ended:
-                self._responses_ms.append(job.response_ms)
+                self._memory_wait_ms += facts.chunks_waited_ns / 1e6
+            if ended_ns:
+                self._responses_ms.append((ended_ns - facts.release_ns) / 1e6)
+                if deadline_ns is not None:
+                    counts["met" if ended_ns <= deadline_ns else "missed"] += 1
 
     def _not_started(self, job: Job, *, dropped: bool) -> None:
         if job._exclusive:

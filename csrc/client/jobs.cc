@@ -67,6 +67,11 @@ bool Core::can_start(const JobRecord& job) const {
 Result<JobPtr> Core::release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start) {
   const Turn turn(*this);
   RTSWAP_TRY(check_task(*task));
+  if (task->verdict.state == protocol::TaskState::paused) {
+    return fail(
+        ErrorCode::job_dropped,
+        "task \"" + task->options.name + "\" is paused and gets no jobs: call its resume() first");
+  }
   if (const auto loss = loss_of(task->arenas)) return fail(*loss);
   auto job = std::make_shared<JobRecord>();
   for (const engine::ArenaId id : task->arenas) {

@@ -164,7 +164,7 @@ class Task {
   virtual Result<Verdict> resume(int64_t limit_ns) = 0;
 
   // Requests a job released at `release_ns` (CLOCK_MONOTONIC; 0: now). `exclusive`: no deadline,
-  // best effort, whatever the task: warm-up and reading outside jobs.
+  // best effort, whatever the task: warm-up and reading outside jobs. `job_dropped`: it is paused.
   virtual Result<std::shared_ptr<Job>> release(int64_t release_ns, bool exclusive, Start start) = 0;
 
   // Ends the task; waiting jobs fail with `closed`. REQUIRES: no job of it is started. Idempotent.

@@ -6,6 +6,7 @@
 #include "csrc/base/clock.h"
 #include "csrc/python/device_meter.h"
 #include "csrc/python/errors.h"
+#include "csrc/python/model_tensors.h"
 #include "csrc/python/observer.h"
 #include "csrc/python/planning.h"
 #include "csrc/python/prefix_gate.h"
@@ -31,6 +32,7 @@ PYBIND11_MODULE(_core, module) {
   rtswap::python::bind_session(module);
   rtswap::python::bind_tasks(module);
   rtswap::python::bind_tensors(module);
+  rtswap::python::bind_model_tensors(module);
   rtswap::python::bind_prefix_gate(module);
   rtswap::python::bind_region(module);
   rtswap::python::bind_simulation(module);

@@ -30,6 +30,12 @@ struct Checked {  // whether mutable access looks at the other flags
 template struct Expose<Refused, &c10::StorageImpl::throw_on_immutable_data_ptr_>;
 template struct Expose<Checked, &c10::StorageImpl::has_mutable_data_ptr_check_>;
 
+// REQUIRES: close_storage was called for it before; its message is used again. Idempotent.
+inline void close_storage_again(c10::StorageImpl& storage) {
+  storage.*exposed(Checked{}) = true;
+  storage.*exposed(Refused{}) = true;
+}
+
 // Idempotent.
 inline void close_storage(c10::StorageImpl& storage, const std::string& message) {
   if (storage.get_extra_meta().custom_data_ptr_error_msg_ != message) {
@@ -37,8 +43,7 @@ inline void close_storage(c10::StorageImpl& storage, const std::string& message)
     storage.release_data_and_set_meta_custom_data_ptr_error_msg_(message);
     return;
   }
-  storage.*exposed(Checked{}) = true;
-  storage.*exposed(Refused{}) = true;
+  close_storage_again(storage);
 }
 
 // Idempotent. What is checked at mutable access without being refused costs a nanosecond.

@@ -99,6 +99,7 @@ std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams
 }
 
 void end_job(JobObject& job, const Streams& streams) {
+  if (job->info().ended_ns != 0) return;
   const auto handles = handles_of(streams);
   take_unlocked([&] { return job->end_on_all(handles); });
 }
@@ -106,6 +107,11 @@ void end_job(JobObject& job, const Streams& streams) {
 std::unique_ptr<client::QueuedWork> queued_work(JobObject& job, const Streams& streams) {
   const auto handles = handles_of(streams);
   return take_unlocked([&] { return job->queued_work(handles); });
+}
+
+std::optional<int64_t> deadline_of(const client::JobInfo& info) {
+  if (info.deadline_ns == protocol::kNoDeadline_ns) return std::nullopt;
+  return info.deadline_ns;
 }
 
 }  // namespace
@@ -132,15 +138,24 @@ void bind_tasks(py::module_& module) {
              const client::JobInfo info = self->info();
              return std::pair(info.first_chunks, info.arena_chunks);
            })
-      .def_property_readonly("ended", [](JobObject& self) { return self->info().ended_ns != 0; })
-      .def("info", [](JobObject& self) { return to_python(self->info()); });
+      .def("info", [](JobObject& self) { return self->info(); });
+
+  py::class_<client::JobInfo>(module, "JobInfo")
+      .def_readonly("index", &client::JobInfo::index)
+      .def_readonly("release_ns", &client::JobInfo::release_ns)
+      .def_property_readonly("deadline_ns", &deadline_of)
+      .def_readonly("started_ns", &client::JobInfo::started_ns)
+      .def_readonly("ended_ns", &client::JobInfo::ended_ns)
+      .def_readonly("waited_ns", &client::JobInfo::waited_ns)
+      .def_readonly("execution_ns", &client::JobInfo::execution_ns)
+      .def_readonly("restored_bytes", &client::JobInfo::restored_bytes)
+      .def_readonly("first_chunks", &client::JobInfo::first_chunks)
+      .def_readonly("arena_chunks", &client::JobInfo::arena_chunks)
+      .def_readonly("chunks_waited_ns", &client::JobInfo::chunks_waited_ns);
 
   py::class_<TaskObject>(module, "Task")
       .def_property_readonly("name", [](TaskObject& self) { return self->name(); })
       .def("verdict", [](TaskObject& self) { return to_python(self->verdict()); })
-      .def_property_readonly(
-          "paused",
-          [](TaskObject& self) { return self->verdict().state == protocol::TaskState::paused; })
       .def("wait_verdict", &wait_verdict, py::arg("limit_ns"))
       .def("update", &update, py::arg("period_ns"), py::arg("deadline_ns"), py::arg("wcet_ns"),
            py::arg("layers"), py::arg("limit_ns"))

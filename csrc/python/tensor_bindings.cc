@@ -31,7 +31,7 @@ std::vector<Watch> watches_of(const std::vector<WatchEntry>& entries) {
 void bind_tensors(py::module_& module) {
   using Entry = std::tuple<std::string, at::Tensor, int>;
   const auto kind_of = [](int kind) { return static_cast<Kind>(kind); };
-  py::class_<TensorSet>(module, "TensorSet")
+  py::class_<TensorSet, std::shared_ptr<TensorSet>>(module, "TensorSet")
       .def(py::init([kind_of](const std::vector<Entry>& entries, const at::Device& device,
                               std::string owner, bool meta_allowed) {
              std::vector<NamedTensor> tensors;
@@ -39,7 +39,7 @@ void bind_tensors(py::module_& module) {
              for (const auto& [name, tensor, kind] : entries) {
                tensors.push_back({name, tensor, kind_of(kind)});
              }
-             return std::make_unique<TensorSet>(std::move(tensors), device, std::move(owner),
+             return std::make_shared<TensorSet>(std::move(tensors), device, std::move(owner),
                                                 meta_allowed);
            }),
            py::arg("tensors"), py::arg("device"), py::arg("owner"), py::arg("meta_allowed") = false)
@@ -76,6 +76,7 @@ void bind_tensors(py::module_& module) {
             set.watch({watches_of(tensors), watches_of(children), tables});
           },
           py::arg("tensors"), py::arg("children"), py::arg("tables"))
+      .def("intact", &TensorSet::intact)
       .def("escaped", &TensorSet::escaped)
       .def("restructured", [](const TensorSet& set) { return set.watches().restructured(); })
       .def("holds", &TensorSet::holds, py::arg("tensor"))

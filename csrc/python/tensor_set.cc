@@ -183,6 +183,11 @@ void TensorSet::commit(std::shared_ptr<void> arena) {
     } else {
       move_to_new_storage(extent, arena);
     }
+    places_.add_storage(*extent.home.unsafeGetStorageImpl(), extent.address,
+                        extent.kind == Kind::read_only);
+    for (const size_t member : extent.members) {
+      places_.add_tensor(*tensors_[member].tensor.unsafeGetTensorImpl());
+    }
   }
   by_chunks_.resize(extents_.size());
   std::iota(by_chunks_.begin(), by_chunks_.end(), size_t{0});
@@ -251,10 +256,6 @@ std::vector<std::string> TensorSet::escaped() const {
   return names;
 }
 
-void TensorSet::open() {
-  for (Extent& extent : extents_) open_storage(*extent.home.unsafeGetStorageImpl());
-}
-
 void TensorSet::close(const std::string& message) {
   for (Extent& extent : extents_) close_storage(*extent.home.unsafeGetStorageImpl(), message);
 }
@@ -291,41 +292,20 @@ void TensorSet::add_needs(std::vector<MemoryNeed>& needs) const {
   }
 }
 
-int64_t TensorSet::version(const Extent& extent) const {
-  int64_t sum = 0;
-  for (const size_t member : extent.members) {
-    const at::Tensor& tensor = tensors_[member].tensor;
-    if (tensor.is_inference()) return -1;
-    sum += static_cast<int64_t>(tensor._version());
-  }
-  return sum;
-}
-
-void TensorSet::note_versions() {
-  for (Extent& extent : extents_) {
-    if (extent.kind == Kind::read_only) extent.version = version(extent);
-  }
-}
-
-bool TensorSet::written(const Extent& extent) const {
-  if (extent.kind != Kind::read_only) return false;
-  const int64_t now = version(extent);
-  return now >= 0 && now != extent.version;
-}
-
 std::vector<std::string> TensorSet::changed() const {
   std::vector<std::string> names;
-  for (const Extent& extent : extents_) {
-    if (written(extent)) names.push_back(tensors_[extent.members.front()].name);
+  for (size_t i = 0; i < extents_.size(); ++i) {
+    if (places_.written(i)) names.push_back(tensors_[extents_[i].members.front()].name);
   }
   return names;
 }
 
 uint64_t TensorSet::save_changed(bool uncounted) {
   uint64_t saved = 0;
-  for (Extent& extent : extents_) {
+  for (size_t i = 0; i < extents_.size(); ++i) {
+    const Extent& extent = extents_[i];
     if (extent.kind != Kind::read_only) continue;
-    if (!written(extent) && !(uncounted && version(extent) < 0)) continue;
+    if (!places_.written(i) && !(uncounted && places_.uncountable(i))) continue;
     copy_bytes(extent.host, c10::Device(c10::kCPU), extent.address, device_, extent.bytes);
     saved += extent.bytes;
   }
@@ -354,6 +334,7 @@ void TensorSet::release() {
   for (Extent& extent : extents_) release_one(extent);
   committed_ = false;
   by_chunks_.clear();
+  places_ = {};
   extents_.clear();
   watches_ = {};
   tensors_.clear();

@@ -23,6 +23,7 @@
 
 #include "csrc/python/prefix_gate.h"
 #include "csrc/python/tensor_checks.h"
+#include "csrc/python/tensor_places.h"
 #include "csrc/python/watches.h"
 
 namespace rtswap::python {
@@ -58,14 +59,21 @@ class TensorSet {
   // Where modules hold what this set moved. Replaces what was watched before.
   void watch(Watches watches) { watches_ = std::move(watches); }
   const Watches& watches() const { return watches_; }
+  // What was moved lies in the arena, and is held where it was. Otherwise the next one, or the
+  // watches, know more.
+  bool intact() { return watches_.intact() && places_.intact(); }
   // Names of tensors that no longer lie in the arena, or that their module replaced.
   std::vector<std::string> escaped() const;
   // Whether this tensor's memory is part of the set (a tensor without elements has none to move).
   // REQUIRES: commit.
   bool holds(const at::Tensor& tensor) const;
 
-  void open();
+  void open() { places_.open(); }
+  void open_noting_versions() { places_.open_noting_versions(); }
   void close(const std::string& message);
+  // For one that was closed with a message before: the same again, and whether read_only storages
+  // were counted as written since the versions were noted.
+  bool close_again() { return places_.close(); }
   // Of a job that begins on a prefix: opens the storages that lie in the arena's first chunks and
   // closes the others; then, as more chunks land, opens those that have come. Does not close what
   // an earlier call has opened.
@@ -80,7 +88,7 @@ class TensorSet {
   // was counted as written since. `save_changed`: writes those to the host image, which eviction
   // takes for the truth, and tells how many bytes; with `uncounted` also tensors that have no
   // counters (inference mode). REQUIRES: a grant, storages open.
-  void note_versions();
+  void note_versions() { places_.note_versions(); }
   std::vector<std::string> changed() const;
   uint64_t save_changed(bool uncounted);
 
@@ -107,7 +115,6 @@ class TensorSet {
     void* address = nullptr;
     uint32_t chunks = 0;  // of the arena's first ones: as many as must be there for all of it
     c10::Device origin;
-    int64_t version = 0;   // sum over the members, as of note_versions
     bool partial = false;  // other parts of `source` stay where they are
     bool empty = false;    // `source` is of the meta device: no bytes
     bool resizable = false;
@@ -120,9 +127,7 @@ class TensorSet {
   };
 
   void add(size_t index);
-  int64_t version(const Extent& extent) const;  // < 0: unknown
-  bool written(const Extent& extent) const;     // as far as version counters tell
-  bool stays(const Extent& extent) const;       // keeps its StorageImpl, with another pointer
+  bool stays(const Extent& extent) const;  // keeps its StorageImpl, with another pointer
   void choose_parts();
   void pack();
   void move_in_place(Extent& extent, std::shared_ptr<void> arena);
@@ -132,6 +137,7 @@ class TensorSet {
 
   std::vector<NamedTensor> tensors_;
   std::vector<Extent> extents_;
+  TensorPlaces places_;  // of extents_, in their order; from commit on
   std::unordered_map<const c10::StorageImpl*, size_t> by_storage_;
   std::vector<size_t> by_chunks_;  // extents in the order in which their memory lands
   size_t opened_ = 0;              // so many of by_chunks_; meaningful during a job on a prefix

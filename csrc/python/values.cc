@@ -85,15 +85,4 @@ py::dict to_python(const protocol::Verdict& verdict) {
       "importance"_a = verdict.importance, "suspended"_a = verdict.suspended);
 }
 
-py::dict to_python(const client::JobInfo& info) {
-  py::object deadline = py::none();
-  if (info.deadline_ns != protocol::kNoDeadline_ns) deadline = py::int_(info.deadline_ns);
-  return py::dict("index"_a = info.index, "release_ns"_a = info.release_ns,
-                  "deadline_ns"_a = deadline, "started_ns"_a = info.started_ns,
-                  "ended_ns"_a = info.ended_ns, "waited_ns"_a = info.waited_ns,
-                  "execution_ns"_a = info.execution_ns, "restored_bytes"_a = info.restored_bytes,
-                  "first_chunks"_a = info.first_chunks, "arena_chunks"_a = info.arena_chunks,
-                  "chunks_waited_ns"_a = info.chunks_waited_ns);
-}
-
 }  // namespace rtswap::python

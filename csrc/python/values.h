@@ -21,6 +21,5 @@ pybind11::list to_python(const std::vector<protocol::DeviceDescription>& devices
 pybind11::dict to_python(const engine::ArenaStats& stats);
 pybind11::dict to_python(const protocol::Snapshot& snapshot);
 pybind11::dict to_python(const protocol::Verdict& verdict);
-pybind11::dict to_python(const client::JobInfo& info);
 
 }  // namespace rtswap::python

@@ -14,6 +14,20 @@ const PyObject* value_now(const Watch& watch) {
   return now;
 }
 
+// Never the same again once the dictionary has changed, and never that of another one (PEP 509); 0:
+// not known. Python 3.13 does not count all changes of a dictionary of attributes any more.
+uint64_t version_of(PyObject* dictionary) {
+#if PY_VERSION_HEX < 0x030D0000
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  return reinterpret_cast<PyDictObject*>(dictionary)->ma_version_tag;
+#pragma GCC diagnostic pop
+#else
+  (void)dictionary;
+  return 0;
+#endif
+}
+
 bool is_absent(const PyObject* value) { return value == nullptr || value == Py_None; }
 
 }  // namespace
@@ -23,6 +37,26 @@ Watches::Watches(std::vector<Watch> tensors, std::vector<Watch> children,
     : tensors_(std::move(tensors)), children_(std::move(children)) {
   tables_.reserve(tables.size());
   for (const py::dict& table : tables) tables_.emplace_back(table, table.size());
+  for (const Watch& watch : tensors_) dictionaries_.push_back(watch.holder.ptr());
+  for (const Watch& watch : children_) dictionaries_.push_back(watch.holder.ptr());
+  for (const py::dict& table : tables) dictionaries_.push_back(table.ptr());
+  std::sort(dictionaries_.begin(), dictionaries_.end());
+  dictionaries_.erase(std::unique(dictionaries_.begin(), dictionaries_.end()), dictionaries_.end());
+  // They may have changed since somebody found in them what is to be watched.
+  versions_.assign(dictionaries_.size(), 0);
+}
+
+bool Watches::intact() {
+  bool known = true;
+  for (size_t i = 0; i < dictionaries_.size(); ++i) {
+    const uint64_t version = version_of(dictionaries_[i]);
+    known &= version != 0 && version == versions_[i];
+    versions_[i] = version;
+  }
+  if (known) return true;
+  if (replaced().empty() && !restructured()) return true;
+  std::fill(versions_.begin(), versions_.end(), 0);  // found again the next time
+  return false;
 }
 
 std::vector<std::string> Watches::replaced() const {

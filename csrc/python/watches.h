@@ -6,6 +6,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,6 +29,11 @@ class Watches {
   Watches(std::vector<Watch> tensors, std::vector<Watch> children,
           const std::vector<pybind11::dict>& tables);
 
+  // Nothing changed: neither of the next two has anything to say. Cheap where Python counts the
+  // changes of dictionaries (up to 3.12): what was looked at once and did not change since is not
+  // looked at again.
+  bool intact();
+
   // Names of tensors in whose place is another object.
   std::vector<std::string> replaced() const;
   // A module was replaced, or entries were added or removed: the tree of modules has to be walked
@@ -38,6 +44,9 @@ class Watches {
   std::vector<Watch> tensors_;
   std::vector<Watch> children_;
   std::vector<std::pair<pybind11::dict, size_t>> tables_;  // with their sizes
+  // All dictionaries of the above, once each, and their versions when they were looked at last.
+  std::vector<PyObject*> dictionaries_;
+  std::vector<uint64_t> versions_;
 };
 
 }  // namespace rtswap::python

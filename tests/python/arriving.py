@@ -7,6 +7,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,15 +157,12 @@ class _ArrivingJob:
         first, total = self._native.chunks()
         return (self._arrivals._at_start if self._started else first), total
 
-    @property
-    def ended(self) -> bool:
-        return bool(self._native.ended)
-
-    def info(self) -> dict[str, Any]:
-        info: dict[str, Any] = self._native.info()
+    def info(self) -> Any:
+        info = self._native.info()
+        facts = {name: getattr(info, name) for name in dir(info) if not name.startswith("_")}
         if self._started:
-            info["first_chunks"] = self._arrivals._at_start
-        return info
+            facts["first_chunks"] = self._arrivals._at_start
+        return SimpleNamespace(**facts)
 
     def end(self, streams: list[int]) -> None:
         self._arrivals.arrive(2**32 - 1)

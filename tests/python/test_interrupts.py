@@ -149,7 +149,7 @@ def test_an_interrupt_at_any_place_of_a_job(way):
     while interrupted_at(place, getattr(stage, way)):
         stage.expect_usable()
         place += 1
-    assert place > 40
+    assert place > 30
     stage.task.close()
     stage.rival.close()
     assert same_state(stage.model, stage.plain)

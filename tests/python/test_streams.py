@@ -66,14 +66,14 @@ def test_a_job_takes_streams_of_its_device_from_its_own_thread_only():
         note_stream(Stream(2))
         note_stream(Stream(2))
         note_stream(Stream(3, torch.device("cuda:1")))
-        assert streams.handles(job._streams, task.devices) == [[2]]
-        job._streams.clear()  # the simulated device has none
+        assert job._queued_on() == [[2]]
+        job._streams[0].clear()  # the simulated device has none
     note_stream(Stream(4))
-    assert not job._streams
+    assert job._queued_on() == [[]]
 
 
-def test_each_device_is_told_its_own_streams():
-    first, second = torch.device("cuda:0"), torch.device("cuda:1")
-    found = {Stream(5, second), Stream(3, second), Stream(4, first)}
-    assert streams.handles(found, [first, second]) == [[4], [3, 5]]
-    assert streams.handles(set(), [first, second]) == [[], []]
+def test_the_streams_that_are_current_are_told_for_each_device(monkeypatch):
+    monkeypatch.setattr(
+        torch._C, "_cuda_getCurrentRawStream", lambda index: 40 + index, raising=False
+    )
+    assert streams.current([0, None, 2]) == [{40}, set(), {42}]
