@@ -104,6 +104,8 @@ def register(
     limit_ns(timeout)
     modules = _modules(module)
     timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
+    if not isinstance(profile, str | os.PathLike | None):
+        raise InvalidArgument(f"profile= takes the path of a file, not {profile!r}.")
     if profile is not None and (timing.wcet_ns or example_inputs is not None):
         raise InvalidArgument("profile= says what a job costs: leave out wcet_ms, example_inputs.")
     if timing.period_ns and not timing.wcet_ns and example_inputs is None and profile is None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from rtswap.errors import InvalidArgument
+from rtswap.files import reading
 
 Weights = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -61,12 +62,16 @@ class Entry:
 
 def find_entries(weights: Weights) -> dict[str, Entry]:
     """All tensors of a file, of several, of an index file's shards, or of a folder with one of
-    these. ``InvalidArgument`` for what is no such file, OSError for what cannot be read."""
+    these. ``InvalidArgument`` for what is no such file, or cannot be read."""
     if isinstance(weights, str | os.PathLike):
         path = Path(weights)
         if path.is_dir():
             path = _only_file_in(path)
         return _entries_of_index(path) if path.suffix == ".json" else read_header(path)
+    if not isinstance(weights, Sequence) or not all(
+        isinstance(path, str | os.PathLike) for path in weights
+    ):
+        raise InvalidArgument(f"weights= takes a path or a list of paths, not {weights!r}.")
     found: dict[str, Entry] = {}
     for path in map(Path, weights):
         for name, entry in read_header(path).items():
@@ -78,7 +83,7 @@ def find_entries(weights: Weights) -> dict[str, Entry]:
 
 def read_header(path: Path) -> dict[str, Entry]:
     """The tensors of one file by name, each checked to lie inside of it."""
-    with path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         file_bytes = os.fstat(file.fileno()).st_size
         header_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         begin_bytes = _LENGTH_BYTES + header_bytes
@@ -108,7 +113,9 @@ def _entry(path: Path, name: str, fields: Any, begin_bytes: int, file_bytes: int
 
 
 def _entries_of_index(path: Path) -> dict[str, Entry]:
-    places = _parse(path, path.read_bytes()).get("weight_map")
+    with reading(path):
+        text = path.read_bytes()
+    places = _parse(path, text).get("weight_map")
     if not isinstance(places, dict):
         raise _broken(path, "an index needs a 'weight_map'")
     for shard in places.values():

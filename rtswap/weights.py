@@ -18,6 +18,7 @@ from torch import nn
 from rtswap import _core
 from rtswap.collect import Collected
 from rtswap.errors import InvalidArgument, Unsupported, WeightsMismatch
+from rtswap.files import reading
 from rtswap.safetensors import Entry, Weights, find_entries
 
 _SLICE_BYTES = 1 << 26
@@ -71,8 +72,8 @@ def match(module: nn.Module, collected: Collected, weights: Weights) -> list[Sou
 def fill(tensors: _core.TensorSet, sources: Sequence[Source]) -> None:
     """Reads the files into the host image. Other threads of Python go on meanwhile.
 
-    REQUIRES: the set has its places in the image. Errors: OSError; ``WeightsMismatch`` when the
-    names of a tied tensor have different bytes.
+    REQUIRES: the set has its places in the image. Errors: ``InvalidArgument`` for files
+    that cannot be read; ``WeightsMismatch`` when the names of a tied tensor have different bytes.
     """
     with _opened({entry.path for source in sources for entry in source.entries}) as files:
         for source in sorted(sources, key=lambda source: _place(source.entries[0])):
@@ -160,7 +161,8 @@ def _opened(paths: set[Path]) -> Iterator[dict[Path, int]]:
     files: dict[Path, int] = {}
     try:
         for path in paths:
-            files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            with reading(path):
+                files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         yield files
     finally:
         for descriptor in files.values():
@@ -171,7 +173,8 @@ def _read(descriptor: int, entry: Entry, target: memoryview) -> None:
     done = 0
     while done < entry.size_bytes:
         part = target[done : done + _SLICE_BYTES]
-        count = os.preadv(descriptor, [part], entry.begin_bytes + done)
+        with reading(entry.path):
+            count = os.preadv(descriptor, [part], entry.begin_bytes + done)
         if not count:
             raise InvalidArgument(f"{entry.path} became shorter while it was read.")
         done += count
@@ -181,7 +184,8 @@ def _equal(descriptor: int, entry: Entry, image: memoryview) -> bool:
     buffer = memoryview(bytearray(_COMPARED_BYTES))
     for begin in range(0, entry.size_bytes, _COMPARED_BYTES):
         part = buffer[: min(_COMPARED_BYTES, entry.size_bytes - begin)]
-        count = os.preadv(descriptor, [part], entry.begin_bytes + begin)
+        with reading(entry.path):
+            count = os.preadv(descriptor, [part], entry.begin_bytes + begin)
         if count != len(part) or part != image[begin : begin + len(part)]:
             return False
     return True

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from rtswap.errors import InvalidArgument
+from rtswap.files import reading
 
 
 def read_lines(path: Path) -> list[str]:
     """``InvalidArgument`` says why a file cannot be read."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InvalidArgument(f"{path} cannot be read: {error.strerror}.") from None
+        with reading(path):
+            return path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} cannot be read: it is no text in UTF-8.") from None

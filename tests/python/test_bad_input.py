@@ -50,6 +50,11 @@ def model() -> nn.Module:
         ({"name": "two\nlines"}, "name"),
         ({"name": "\udc80"}, "name"),
         ({"example_inputs": torch.ones(1), "period_ms": 10}, "tuple"),
+        ({"weights": 3}, "path or a list"),
+        ({"weights": [3]}, "path or a list"),
+        ({"weights": "nowhere"}, "nowhere cannot be read"),
+        ({"profile": 3, "period_ms": 10}, "path of a file"),
+        ({"profile": "nowhere", "period_ms": 10}, "nowhere cannot be read"),
     ],
 )
 def test_register_refuses_nonsense(model, arguments, match):

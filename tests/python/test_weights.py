@@ -260,8 +260,9 @@ def test_broken_files_are_refused_with_their_name(damage, named, tmp_path):
 
 def test_indexes_and_folders_are_checked(tmp_path):
     model = on_meta(plain_linear)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        rtswap.register(model, weights=tmp_path / "nowhere.safetensors")
+    for path in ("nowhere", "nowhere.safetensors", "nowhere.safetensors.index.json"):
+        with pytest.raises(rtswap.InvalidArgument, match=rf"{path} cannot be read: No such file"):
+            rtswap.register(model, weights=tmp_path / path)
     with pytest.raises(rtswap.InvalidArgument, match=r"no \*\.safetensors file"):
         rtswap.register(model, weights=tmp_path)
     state = plain_linear().state_dict()
@@ -282,7 +283,7 @@ def test_indexes_and_folders_are_checked(tmp_path):
         with pytest.raises(rtswap.InvalidArgument, match=named):
             rtswap.register(model, weights=tmp_path)
     index.write_text(json.dumps({"weight_map": {"0.weight": "gone.safetensors"}}))
-    with pytest.raises(FileNotFoundError, match="gone"):
+    with pytest.raises(rtswap.InvalidArgument, match=r"gone\.safetensors cannot be read"):
         rtswap.register(model, weights=index)
     assert not rtswap.stats().tasks
 
@@ -340,6 +341,20 @@ def test_a_model_that_fills_nine_tenths_of_the_budget_loads_and_runs(arbiter, tm
     for _ in range(2):
         with task.job():
             assert torch.equal(model.weight, plain)
+
+
+def test_a_model_that_the_host_cannot_hold_is_refused_with_the_numbers(tmp_path):
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    rows = 2 * machine_bytes // 4096
+    fields = {"dtype": "F32", "shape": [rows, 1024], "data_offsets": [0, rows * 4096]}
+    file = write(tmp_path / "m.safetensors", {}, weight=fields)
+    os.truncate(file, file.stat().st_size + rows * 4096)  # a hole: nothing is on the disk
+    model = on_meta(lambda: nn.Linear(1024, rows, bias=False))
+    with pytest.raises(rtswap.HostMemoryError, match=r"GiB .*this machine has .* left") as caught:
+        rtswap.register(model, weights=file)
+    assert isinstance(caught.value, MemoryError)
+    assert model.weight.is_meta
+    assert not rtswap.stats().tasks
 
 
 LOADING = """
