@@ -5,6 +5,7 @@
 
 #include "csrc/python/errors.h"
 #include "csrc/python/fields.h"
+#include "csrc/simulation/sim_check.h"
 #include "csrc/simulation/simulation.h"
 
 namespace py = pybind11;
@@ -17,6 +18,11 @@ using simulation::SimConfig;
 using simulation::SimReport;
 using simulation::SimTask;
 using simulation::SimTaskReport;
+
+void expect_sense(const std::string& subject, const std::string& mistake) {
+  if (mistake.empty()) return;
+  raise({ErrorCode::invalid_argument, "simulate(): " + subject + ": " + mistake + "."});
+}
 
 SimConfig config_of(const py::dict& values) {
   SimConfig config;
@@ -48,6 +54,7 @@ SimConfig config_of(const py::dict& values) {
   }
   config.discipline =
       discipline == "edf" ? arbiter::Discipline::edf : arbiter::Discipline::request_order;
+  expect_sense("the configuration", simulation::mistake_in(config));
   return config;
 }
 
@@ -74,6 +81,7 @@ SimTask task_of(const py::dict& values) {
       .take("importance", task.importance)
       .expect_none_left();
   for (const auto& [chunks, execution_ns] : layers) task.layers.push_back({chunks, execution_ns});
+  expect_sense("task \"" + task.name + "\"", simulation::mistake_in(task));
   return task;
 }
 
@@ -101,6 +109,7 @@ py::dict simulate(const py::dict& config_values, const py::list& task_values) {
   const SimConfig config = config_of(config_values);
   std::vector<SimTask> tasks;
   for (const py::handle values : task_values) tasks.push_back(task_of(values.cast<py::dict>()));
+  if (tasks.empty()) expect_sense("the configuration", "there is nothing to run without a task");
   const SimReport report = [&] {
     py::gil_scoped_release unlocked;
     return simulation::run(config, tasks);
