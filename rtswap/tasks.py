@@ -135,6 +135,9 @@ class Task:
 
         ``stamp_ns`` may be of CLOCK_MONOTONIC or CLOCK_REALTIME (``time.time_ns()``, ROS stamps);
         they are told apart by magnitude. ``timeout``: seconds to wait for the grant.
+
+        A job of a promised task that is released less than a period after the one before waits, and
+        counts its deadline, from the end of that period.
         """
         self._native_open()
         return Job(self, release_instant(stamp_ns), timeout)
@@ -143,7 +146,9 @@ class Task:
         """A drift-free clock: ``for job in task.jobs(): with job: ...`` (or ``async for``).
 
         A late job raises :class:`rtswap.JobDropped` where it is entered, unless the task was
-        registered with ``late="run"``.
+        registered with ``late="run"``. Two clocks in one thread make each other skip releases, as
+        one sleeps or runs its job while the other's pass: give each task a thread, or an asyncio
+        task with ``async for``.
         """
         self._native_open()
         return JobClock(self)

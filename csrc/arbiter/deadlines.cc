@@ -1,5 +1,6 @@
 // What happens because time passes: late jobs, clients that do not answer, and the timer.
 #include <algorithm>
+#include <cstdio>
 
 #include "csrc/arbiter/state.h"
 
@@ -14,6 +15,12 @@ int64_t latest_start(const Job& job) {
   return job.deadline_ns == kNoDeadline_ns || job.demoted
              ? kNoDeadline_ns
              : job.deadline_ns - job.task->timing.wcet_ns;
+}
+
+std::string in_ms(int64_t duration_ns) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f ms", static_cast<double>(duration_ns) * 1e-6);
+  return text;
 }
 
 }  // namespace
@@ -35,9 +42,9 @@ void Arbiter::State::expire_waiting(Device& device) {
     }
     drop(*job, Error{ErrorCode::job_dropped,
                      "job " + std::to_string(job->index) + " of \"" + job->task->name +
-                         "\" could no longer meet its deadline: " +
-                         std::to_string((now_ns_ - job->release_ns) / 1000) +
-                         " us after its release it still waited"});
+                         "\" could no longer meet its deadline: it still waited " +
+                         in_ms(now_ns_ - job->release_ns) +
+                         " after its release. Jobs of tasks with late=\"run\" run nevertheless"});
   }
 }
 
