@@ -99,7 +99,7 @@ Result<std::unique_ptr<Bank>> Bank::create(driver::Driver& driver, uint64_t chun
     auto chunk = driver.create_chunk(chunk_bytes);
     if (!chunk) return context(std::move(chunk).error(), "created");
     bank->handles_.push_back(*chunk);
-    auto descriptor = driver.export_chunk(*chunk).and_then(move_up);
+    auto descriptor = driver.export_chunk(*chunk).transform(move_up);
     if (!descriptor) return context(std::move(descriptor).error(), "exported");
     bank->descriptors_.push_back(*std::move(descriptor));
     if (progress) progress(i + 1, chunk_count);
@@ -120,12 +120,11 @@ Result<std::unique_ptr<Bank>> Bank::import(driver::Driver& driver, std::string i
     const auto context = [&](Error error) {
       return fail(with_context(std::move(error), i, chunk_count, chunk_bytes, "imported"));
     };
-    auto descriptor = move_up(std::move(descriptors[i]));
-    if (!descriptor) return context(std::move(descriptor).error());
-    auto chunk = driver.import_chunk(descriptor->get(), chunk_bytes);
+    UniqueFd descriptor = move_up(std::move(descriptors[i]));
+    auto chunk = driver.import_chunk(descriptor.get(), chunk_bytes);
     if (!chunk) return context(std::move(chunk).error());
     bank->handles_.push_back(*chunk);
-    bank->descriptors_.push_back(*std::move(descriptor));
+    bank->descriptors_.push_back(std::move(descriptor));
   }
   return bank;
 }

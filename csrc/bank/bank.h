@@ -34,7 +34,8 @@ class Bank {
                                               uint32_t chunk_count, const Progress& progress);
 
   // Client, or a restarted arbiter: the chunks behind `descriptors` (index = ChunkId). They are
-  // moved above descriptor 4096, out of the way of select() and of forked workers.
+  // moved above descriptor 4096, out of the way of select() and of forked workers, where the limit
+  // of open files allows.
   static Result<std::unique_ptr<Bank>> import(driver::Driver& driver, std::string id,
                                               uint64_t chunk_bytes,
                                               std::vector<UniqueFd> descriptors);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 namespace rtswap::bank {
 namespace {
@@ -17,13 +18,19 @@ namespace {
 // For descriptors that pass through low numbers, and for what the program opens later.
 constexpr uint64_t kSpare = 256;
 
-// Open descriptors from kLowestDescriptor on: other banks, mostly.
-uint64_t count_high_descriptors() {
+struct OpenDescriptors {
+  uint64_t all = 0;
+  uint64_t high = 0;  // from kLowestDescriptor on: of other banks, mostly
+};
+
+OpenDescriptors count_descriptors() {
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(opendir("/proc/self/fd"), &closedir);
-  if (folder == nullptr) return 0;
-  uint64_t count = 0;
+  OpenDescriptors count;
+  if (folder == nullptr) return count;
   while (const dirent* entry = readdir(folder.get())) {
-    if (std::atoi(entry->d_name) >= kLowestDescriptor) ++count;
+    if (entry->d_name[0] == '.') continue;
+    ++count.all;
+    if (std::atoi(entry->d_name) >= kLowestDescriptor) ++count.high;
   }
   return count;
 }
@@ -36,11 +43,12 @@ Status make_room_for_descriptors(uint32_t count) {
     return fail(ErrorCode::descriptor_limit,
                 std::string("the limit of open files cannot be read: ") + std::strerror(errno));
   }
-  const uint64_t needed = kLowestDescriptor + count_high_descriptors() + count + kSpare;
-  if (limit.rlim_cur >= needed) return {};
+  const OpenDescriptors open = count_descriptors();
+  const uint64_t comfortable = kLowestDescriptor + open.high + count + kSpare;
+  if (limit.rlim_cur >= comfortable) return {};
+  const uint64_t needed = open.all + count + kSpare;
   // The simulated device keeps one more descriptor for each chunk.
-  const uint64_t wanted = needed + count;
-  const rlimit raised{.rlim_cur = std::min<rlim_t>(wanted, limit.rlim_max),
+  const rlimit raised{.rlim_cur = std::min<rlim_t>(comfortable + count, limit.rlim_max),
                       .rlim_max = limit.rlim_max};
   if (raised.rlim_cur >= needed && setrlimit(RLIMIT_NOFILE, &raised) == 0) return {};
   return fail(ErrorCode::descriptor_limit,
@@ -51,14 +59,10 @@ Status make_room_for_descriptors(uint32_t count) {
                   "container), or use larger chunks");
 }
 
-Result<UniqueFd> move_up(UniqueFd fd) {
+UniqueFd move_up(UniqueFd fd) {
   if (fd.get() >= kLowestDescriptor) return fd;
   UniqueFd high(fcntl(fd.get(), F_DUPFD_CLOEXEC, kLowestDescriptor));
-  if (high) return high;
-  return fail(ErrorCode::descriptor_limit,
-              "descriptor " + std::to_string(fd.get()) + " cannot be moved above " +
-                  std::to_string(kLowestDescriptor) + ": " + std::strerror(errno) +
-                  ". Raise the limit of open files (ulimit -n)");
+  return high ? std::move(high) : std::move(fd);
 }
 
 }  // namespace rtswap::bank

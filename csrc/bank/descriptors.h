@@ -1,8 +1,8 @@
 // Where the descriptors of a bank live in this process. They are many and stay open for as long as
 // the bank does, so they are kept above the numbers that select() can watch and that programs which
-// fork workers expect to own.
+// fork workers expect to own, as far as the limit of open files allows.
 //
-// Threads: any. Errors: `descriptor_limit`.
+// Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +14,12 @@ namespace rtswap::bank {
 
 inline constexpr int kLowestDescriptor = 4096;
 
-// Makes room for `count` more descriptors from kLowestDescriptor on: raises the soft limit of open
-// files toward the hard one when it has to, and fails when even that is too low.
+// Makes room for `count` more descriptors, from kLowestDescriptor on if the hard limit of open
+// files allows: raises the soft limit when it has to. `descriptor_limit` when there is no room at
+// all.
 Status make_room_for_descriptors(uint32_t count);
 
-// The same descriptor under a number >= kLowestDescriptor, closed by exec.
-Result<UniqueFd> move_up(UniqueFd fd);
+// The same descriptor, closed by exec: under a number >= kLowestDescriptor if one is free.
+UniqueFd move_up(UniqueFd fd);
 
 }  // namespace rtswap::bank
