@@ -357,11 +357,14 @@ void Arbiter::State::review(Device& device) {
     adopt(device, kept, nullptr);
     // The plan in force is one for all, whatever the planner found now.
     if (policy::test(set.input, kept.prefixes, kept.prefixes, kept.staged).admitted) break;
-    const auto youngest =
-        std::find_if(device.tasks.rbegin(), device.tasks.rend(),
-                     [](const Task* task) { return task->state == TaskState::loading; });
-    if (youngest == device.tasks.rend()) break;
-    Task& task = **youngest;
+    // Of those that are loading the least important has to go, of equals the youngest.
+    Task* gives_way = nullptr;
+    for (Task* task : device.tasks) {
+      if (task->state != TaskState::loading) continue;
+      if (gives_way == nullptr || task->importance <= gives_way->importance) gives_way = task;
+    }
+    if (gives_way == nullptr) break;
+    Task& task = *gives_way;
     if (!fresh.admitted) policy::explain(set.input, fresh);
     const Error reason{ErrorCode::admission_refused, fresh.admitted ? no_way(task) : fresh.reason};
     if (task.wanted == TaskState::admitted && task.on_refusal == protocol::OnRefusal::best_effort) {

@@ -115,6 +115,32 @@ TEST_CASE("a newcomer ends no promise, whatever its importance") {
   CHECK(state(h, 2) == TaskState::refused);
 }
 
+TEST_CASE("of those still loading the least important is refused, of equals the youngest") {
+  const auto refused_on_slower_link = [](const std::vector<int32_t>& importance) {
+    Harness h(one_device(12));
+    open(h, 9, 1, {0, 0, 500 * kMs}, 0);
+    h.land_everything({9});
+    h.release(9, 1, kNoDeadline_ns);  // the others wait for its end: it is longer than they allow
+    std::vector<SessionId> refused;
+    for (SessionId session = 1; session <= 3; ++session) {
+      open(h, session, 6, {400 * kMs, 400 * kMs, 10 * kMs}, importance[session - 1]);
+      REQUIRE(h.all<protocol::Verdict>(session).empty());
+    }
+    h.from(1, protocol::DeviceReport{0, 0, 1'000'000'000, 0});
+    h.from(9, protocol::JobDone{1, 500 * kMs});
+    h.land_everything({1, 2, 3});
+    for (SessionId session = 1; session <= 3; ++session) {
+      if (state(h, session) == TaskState::refused) refused.push_back(session);
+    }
+    return refused;
+  };
+  using Refused = std::vector<SessionId>;
+  CHECK(refused_on_slower_link({0, 0, 0}) == Refused{3});
+  CHECK(refused_on_slower_link({-1, 0, 0}) == Refused{1});
+  CHECK(refused_on_slower_link({5, 4, 5}) == Refused{2});
+  CHECK(refused_on_slower_link({4, 4, 1000}) == Refused{2});
+}
+
 TEST_CASE("work without a promise goes by importance, then by arrival") {
   Harness h(one_device(8));
   const std::vector<int32_t> importance{0, 0, 7, -3, 7};
