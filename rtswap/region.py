@@ -30,6 +30,9 @@ class Region:
 
     A ``scratch`` region is worthless after the job: copy what you keep (``.clone()`` outside the
     block, ``.cpu()``). A ``mutable`` one keeps its contents, as captured graphs need it.
+
+    The workspaces that cuBLAS keeps for each thread and stream stay outside, for the stream that is
+    current at the entry. On another stream use cuBLAS once before you enter.
     """
 
     def __init__(self, task: Task, segment: _core.Segment, kind: Kind) -> None:
@@ -105,6 +108,7 @@ class Region:
         return contexts
 
     def _enter_pool(self) -> Any:
+        _make_workspaces(self._task.device)
         pool = getattr(self._local, "pool", None)
         if pool is None:
             with torch.cuda.device(self._task.device):
@@ -118,6 +122,27 @@ class Region:
         if pool is None:
             return 0
         return sum(int(segment["allocated_size"]) for segment in pool.snapshot())
+
+
+_multiplied = threading.local()
+
+
+def _make_workspaces(device: torch.device) -> None:
+    """Lets torch allocate cuBLAS's workspaces of this thread and stream now, from its own pool.
+
+    It does so at their first use and keeps them: in a region they would be lost with the job, and
+    the next user of cuBLAS, in whatever job, would write to memory that is not there.
+    """
+    if torch.cuda.is_current_stream_capturing():
+        return  # what is allocated now belongs to the graph
+    with torch.cuda.device(device):
+        torch.cuda.current_blas_handle()  # type: ignore[no-untyped-call]
+        streams = _multiplied.__dict__.setdefault("streams", set())
+        stream = torch.cuda.current_stream()
+        if stream not in streams:  # cuBLASLt has another one, which only its use allocates
+            two = torch.zeros(2, 2, device=device)
+            torch.addmm(two[0], two, two)
+            streams.add(stream)
 
 
 _allocators: list[Any] = []

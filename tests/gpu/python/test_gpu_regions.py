@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -47,6 +48,34 @@ def test_results_that_leave_a_region_outlive_their_jobs(stage):
         stage.rival.evict(stage.task)
     for count, y in enumerate(kept):
         assert same(y, stage.plain(stage.x + count)), f"result {count} was overwritten"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_workspaces_of_cublas_stay_outside(dtype, stage):
+    model = nn.Linear(1024, 1024, dtype=dtype).eval()
+    x = torch.randn(64, 1024, dtype=dtype)
+    plain = twin(model)
+    task = rtswap.register(model)
+    scratch = rtswap.region(task, "256MiB")
+    torch.cuda.synchronize()
+
+    def use_cublas_for_the_first_time() -> tuple[int, Tensor, Tensor]:
+        with torch.no_grad(), torch.cuda.stream(torch.cuda.Stream()):
+            with task.job():
+                with scratch:
+                    y = model(x)
+                result = y.clone()
+                del y
+                left_bytes = scratch._live_bytes()
+            stage.rival.evict(task)
+            expected = plain(x)
+            torch.cuda.synchronize()
+        return left_bytes, result, expected
+
+    with ThreadPoolExecutor(1) as thread:  # which has no workspaces yet
+        left_bytes, result, expected = thread.submit(use_cublas_for_the_first_time).result()
+    assert left_bytes == 0
+    assert same(result, expected)
 
 
 def test_a_result_in_a_mutable_region_is_kept_while_it_is_alive(stage):
