@@ -54,7 +54,11 @@ class Job:
     def queued_work(self, streams: list[list[int]]) -> QueuedWork: ...
     def chunks(self) -> tuple[int, int]:
         """Of its arenas: there when it started, and all."""
+    def let_go(self) -> None:
+        """It is over: only its facts can be asked for from now on. Idempotent."""
     def info(self) -> JobInfo: ...
+    def outcome(self) -> tuple[int, int, int | None, bool, int]:
+        """release_ns, ended_ns, deadline_ns, whether it began on a prefix, chunks_waited_ns."""
 
 class JobInfo:
     """Facts of a job as they were when it was asked; instants are 0 before they have come."""

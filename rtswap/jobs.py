@@ -96,7 +96,8 @@ class Job:
         self._prefix: Prefix | None = None
         self._previous: Job | None = None
         self._streams: streams.Streams = []
-        self._info: _core.JobInfo | None = None
+        self._over: _core.Job | None = None
+        """What is left of ``_native``: the facts."""
 
     # --- what it tells: InvalidArgument before it is known ----------------------------------------
 
@@ -195,7 +196,8 @@ class Job:
     # --- with -------------------------------------------------------------------------------------
 
     def __enter__(self) -> Job:
-        native = self._request(whole=self._exclusive or operators_may_be_bypassed())
+        may_begin_on_prefix = self._task._layered and not self._exclusive
+        native = self._request(whole=not may_begin_on_prefix or operators_may_be_bypassed())
         try:
             if not native.wait(self._limit_ns):
                 raise self._timed_out()
@@ -298,7 +300,8 @@ class Job:
             memory.open(self)
         self._task._running.add(self)
         self._previous = _current.get()
-        self._streams = streams.current(memory.cuda_indices)
+        self._streams = [set() for _ in memory.cuda_indices]
+        streams.note_current(self._streams, memory.cuda_indices)
         _current.set(self)
         self._started = True
 
@@ -320,9 +323,7 @@ class Job:
         if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        now = streams.current(self._task._memory.cuda_indices)
-        for noted, current in zip(self._streams, now, strict=True):
-            noted |= current
+        streams.note_current(self._streams, self._task._memory.cuda_indices)
         self._close_memory()
 
     def _close_memory(self) -> None:
@@ -343,16 +344,18 @@ class Job:
         return [list(noted) for noted in self._streams]
 
     def _finish(self, native: _core.Job) -> None:
-        self._info = info = native.info()
+        native.let_go()
+        self._over = native
         self._task._running.discard(self)
         self._native = None
-        self._task._ended(self, info)
+        self._task._ended(self, native)
 
     def _give_up(self, native: _core.Job, error: BaseException) -> None:
         _current.set(self._previous)
         self._close_memory()
         native.cancel()
-        self._info = native.info()
+        native.let_go()
+        self._over = native
         self._native = None
         self._started = False
         self._task._running.discard(self)
@@ -366,8 +369,8 @@ class Job:
 
     def _facts(self) -> _core.JobInfo | None:
         """None: it was not entered."""
-        native = self._native
-        return self._info if native is None else native.info()
+        native = self._native or self._over
+        return None if native is None else native.info()
 
     def _known(self) -> _core.JobInfo:
         facts = self._facts()

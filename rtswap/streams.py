@@ -21,13 +21,12 @@ Streams = list[set[int]]
 """For each device of a task its streams, as the driver knows them."""
 
 
-def current(cuda_indices: Sequence[int | None]) -> Streams:
+def note_current(noted: Streams, cuda_indices: Sequence[int | None]) -> None:
     """Where this thread queues work now; None: a simulated device, which computes in the calling
     thread."""
-    return [
-        set() if index is None else {torch._C._cuda_getCurrentRawStream(index)}
-        for index in cuda_indices
-    ]
+    for handles, index in zip(noted, cuda_indices, strict=True):
+        if index is not None:
+            handles.add(torch._C._cuda_getCurrentRawStream(index))
 
 
 def note_when_current(note: Callable[[torch.cuda.Stream], None]) -> None:

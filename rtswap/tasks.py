@@ -59,6 +59,8 @@ class Task:
         self._begun_on_prefix = 0
         self._memory_wait_ms = 0.0
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
+        self._layered = False
+        """Whether its cost may be known by stretches, so that its jobs may begin on a prefix."""
         self._prepare_to_begin_on_prefix(options["layers"])
 
     # --- what it is -------------------------------------------------------------------------------
@@ -297,17 +299,18 @@ class Task:
         with self._lock:
             self._counts["skipped"] += releases
 
-    def _ended(self, job: Job, facts: _core.JobInfo) -> None:
+    def _ended(self, job: Job, native: _core.Job) -> None:
         if job._exclusive:
             return
-        counts, ended_ns, deadline_ns = self._counts, facts.ended_ns, facts.deadline_ns
+        release_ns, ended_ns, deadline_ns, on_prefix, memory_wait_ns = native.outcome()
+        counts = self._counts
         with self._lock:
             counts["released"] += 1
-            if facts.first_chunks < facts.arena_chunks:
+            if on_prefix:
                 self._begun_on_prefix += 1
-                self._memory_wait_ms += facts.chunks_waited_ns / 1e6
+                self._memory_wait_ms += memory_wait_ns / 1e6
             if ended_ns:
-                self._responses_ms.append((ended_ns - facts.release_ns) / 1e6)
+                self._responses_ms.append((ended_ns - release_ns) / 1e6)
                 if deadline_ns is not None:
                     counts["met" if ended_ns <= deadline_ns else "missed"] += 1
 
@@ -335,5 +338,6 @@ class Task:
         )
 
     def _prepare_to_begin_on_prefix(self, layers: Layers) -> None:
+        self._layered = self._layered or bool(layers)
         if layers and self.device.type == "cuda":
             make_graphs_wait(wait_for_all_arriving)

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "csrc/client/session.h"
+#include "csrc/python/errors.h"
 
 namespace rtswap::python {
 
@@ -32,10 +33,22 @@ class TaskObject {
 class JobObject {
  public:
   explicit JobObject(std::shared_ptr<client::Job> job) : job_(std::move(job)) {}
-  client::Job* operator->() const { return job_.get(); }
+  // Kept alive for the call: another thread may let it go meanwhile.
+  std::shared_ptr<client::Job> operator->() const {
+    if (!job_) raise({ErrorCode::invalid_argument, "This job is over."});
+    return job_;
+  }
+
+  client::JobInfo info() const { return job_ ? job_->info() : last_; }
+  // It is over: its facts stay, and its task is not kept open by it any longer. Idempotent.
+  void let_go() {
+    last_ = info();
+    job_.reset();
+  }
 
  private:
   std::shared_ptr<client::Job> job_;
+  client::JobInfo last_;
 };
 
 // Adds Session, Segment (and what they return) to the extension.

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <optional>
+#include <tuple>
 
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
@@ -99,7 +100,7 @@ std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams
 }
 
 void end_job(JobObject& job, const Streams& streams) {
-  if (job->info().ended_ns != 0) return;
+  if (job.info().ended_ns != 0) return;
   const auto handles = handles_of(streams);
   take_unlocked([&] { return job->end_on_all(handles); });
 }
@@ -112,6 +113,14 @@ std::unique_ptr<client::QueuedWork> queued_work(JobObject& job, const Streams& s
 std::optional<int64_t> deadline_of(const client::JobInfo& info) {
   if (info.deadline_ns == protocol::kNoDeadline_ns) return std::nullopt;
   return info.deadline_ns;
+}
+
+// What is counted of every job, in one call.
+std::tuple<int64_t, int64_t, std::optional<int64_t>, bool, int64_t> outcome_of(
+    const JobObject& job) {
+  const client::JobInfo info = job.info();
+  return {info.release_ns, info.ended_ns, deadline_of(info), info.first_chunks < info.arena_chunks,
+          info.chunks_waited_ns};
 }
 
 }  // namespace
@@ -135,10 +144,12 @@ void bind_tasks(py::module_& module) {
       .def("queued_work", &queued_work, py::arg("streams"))
       .def("chunks",
            [](JobObject& self) {
-             const client::JobInfo info = self->info();
+             const client::JobInfo info = self.info();
              return std::pair(info.first_chunks, info.arena_chunks);
            })
-      .def("info", [](JobObject& self) { return self->info(); });
+      .def("let_go", &JobObject::let_go)
+      .def("info", &JobObject::info)
+      .def("outcome", &outcome_of);
 
   py::class_<client::JobInfo>(module, "JobInfo")
       .def_readonly("index", &client::JobInfo::index)

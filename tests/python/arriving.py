@@ -45,6 +45,7 @@ class Arrivals:
         self._landed = 0
         self._changed = threading.Condition()
         self._weights = self._find(model)
+        task._layered = True
         request = Job._request
 
         def request_arriving(job: Job, *, whole: bool) -> Any:
@@ -163,6 +164,14 @@ class _ArrivingJob:
         if self._started:
             facts["first_chunks"] = self._arrivals._at_start
         return SimpleNamespace(**facts)
+
+    def outcome(self) -> tuple[Any, ...]:
+        info = self.info()
+        on_prefix = info.first_chunks < info.arena_chunks
+        return info.release_ns, info.ended_ns, info.deadline_ns, on_prefix, info.chunks_waited_ns
+
+    def let_go(self) -> None:
+        self._native.let_go()
 
     def end(self, streams: list[int]) -> None:
         self._arrivals.arrive(2**32 - 1)

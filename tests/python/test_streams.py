@@ -72,8 +72,10 @@ def test_a_job_takes_streams_of_its_device_from_its_own_thread_only():
     assert job._queued_on() == [[]]
 
 
-def test_the_streams_that_are_current_are_told_for_each_device(monkeypatch):
+def test_the_streams_that_are_current_are_noted_for_each_device(monkeypatch):
     monkeypatch.setattr(
         torch._C, "_cuda_getCurrentRawStream", lambda index: 40 + index, raising=False
     )
-    assert streams.current([0, None, 2]) == [{40}, set(), {42}]
+    noted: streams.Streams = [{7}, set(), set()]
+    streams.note_current(noted, [0, None, 2])
+    assert noted == [{7, 40}, set(), {42}]
