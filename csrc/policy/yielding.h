@@ -11,6 +11,10 @@
 //             + max{ lead_k + run_k : D_k > t } + latency + best-effort delay <= t
 //           N_j(t) = ceil((t + R_j) / T_j), R_j the response bound of the first test
 //
+// Where it is less, the stage test counts direct tasks by what they keep leads and runs from
+// (Interference). For that there are two ways, and a set passes by either: all that comes during an
+// earlier run is waited for, or what the lead does not cover of it.
+//
 // The first test does not depend on the second. docs/scheduling.md has the protocol and the proof.
 // Pure; any thread.
 #pragma once

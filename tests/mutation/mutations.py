@@ -129,6 +129,13 @@ MUTATIONS = (
         ("test_policy",),
     ),
     Mutation(
+        "staged: of what came during an earlier run, a lead covers what takes no longer",
+        "csrc/policy/yielding.cc",
+        "std::max(task.lead_ns, waits.least_lead_ns)",
+        "task.lead_ns",
+        ("test_policy",),
+    ),
+    Mutation(
         "staged: memory for the lead beside every direct job",
         "csrc/policy/memory.cc",
         "std::max(direct + lead, run)",
