@@ -89,8 +89,8 @@ MUTATIONS = (
     Mutation(
         "staged: the stage is held for lead and run",
         "csrc/policy/yielding.cc",
-        "__builtin_add_overflow(task.lead_ns, task.run_ns, &block_ns)",
-        "__builtin_add_overflow(task.lead_ns, 0, &block_ns)",
+        "__builtin_add_overflow(lead_ns, task.run_ns, &block_ns)",
+        "__builtin_add_overflow(lead_ns, 0, &block_ns)",
         ("test_policy",),
     ),
     Mutation(
