@@ -138,8 +138,10 @@ class Arbiter::State {
     policy::Plan plan;
     Assessment found;
   };
-  std::optional<Holding> plan_that_holds(const Device& device, bool device_idle) const;
-  Error why_ended(const Device& device, const Task& task, const std::string& why) const;
+  std::optional<Holding> plan_that_holds(const Device& device, bool device_idle,
+                                         policy::Effort* effort) const;
+  Error why_ended(const Device& device, const Task& task, const std::string& why,
+                  bool seek_help) const;
   void suspend(Device& device, const Job* because_of, const std::string& why);
   void suspend_for_unknown_length(Device& device);
   void note_hold(Device& device, const Job& job);

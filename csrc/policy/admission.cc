@@ -48,18 +48,18 @@ YieldingResult add_best_effort(const AdmissionInput& input, const std::vector<Ch
   for (const BestEffort& block : blocks) {
     longest_delay_ns = std::max(longest_delay_ns, block.delay_ns);
   }
-  int64_t tried_ns = 0;
-  for (const BestEffort& block : blocks) {
-    if (block.block_ns == tried_ns) continue;
-    tried_ns = block.block_ns;
-    // A shorter block may delay the stage for longer.
-    YieldingResult with = run_test(
-        input, set, {block.block_ns, set.staged.empty() ? block.delay_ns : longest_delay_ns});
-    if (!with.schedulable) continue;
-    decision.best_effort_block_ns = block.block_ns;
-    return with;
-  }
-  return result;
+  // A shorter block may delay the stage for longer.
+  const auto run_with = [&](const BestEffort& block) {
+    return run_test(input, set,
+                    {block.block_ns, set.staged.empty() ? block.delay_ns : longest_delay_ns});
+  };
+  // What leaves a longer block room leaves a shorter one room.
+  const auto longest =
+      std::partition_point(blocks.begin(), blocks.end(),
+                           [&](const BestEffort& block) { return !run_with(block).schedulable; });
+  if (longest == blocks.end()) return result;
+  decision.best_effort_block_ns = longest->block_ns;
+  return run_with(*longest);
 }
 
 // A block in the way of direct jobs that is none of theirs may be a staged run.
@@ -159,7 +159,7 @@ Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefix
   return outcome(input, planned, guaranteed, staged);
 }
 
-Decision decide(const AdmissionInput& input) {
+Decision decide(const AdmissionInput& input, Effort* effort) {
   for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
     for (const TaskModel& task : *tasks) {
       if (task.arena_chunks <= input.bank_chunks) continue;
@@ -168,7 +168,7 @@ Decision decide(const AdmissionInput& input) {
       return decision;
     }
   }
-  const Plan plan = make_plan(input);
+  const Plan plan = make_plan(input, effort);
   if (plan.shortage) return Decision{};
   return outcome(input, plan.prefixes, plan.prefixes, plan.staged);
 }

@@ -45,8 +45,9 @@ struct Decision {
 };
 
 // Plans and tests. Refusals carry no words: reason and change are empty. Deterministic; mostly well
-// below 1 ms for 64 tasks.
-Decision decide(const AdmissionInput& input);
+// below 1 ms for 64 tasks. The planner stops looking when `effort` (nullptr: as much as it takes)
+// is spent.
+Decision decide(const AdmissionInput& input, Effort* effort = nullptr);
 
 // The same, and refusals carry reason and change. The search for a change has a budget of work (see
 // advice.h), a few ms for 64 tasks; it never alters the decision.

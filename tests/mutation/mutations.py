@@ -467,8 +467,10 @@ MUTATIONS = (
     Mutation(
         "overload: one that cannot keep its promise takes no other with it",
         "csrc/arbiter/overload.cc",
-        "if (plan_that_holds(device, device_idle)) continue;",
-        "if (ended.empty() && plan_that_holds(device, device_idle)) continue;",
+        "if (assess(device, plan, nullptr).decision.admitted) continue;",
+        "if (!ended.empty()) {\n      task->state = TaskState::best_effort;\n"
+        "      ended.push_back(task);\n      continue;\n    }\n"
+        "    if (assess(device, plan, nullptr).decision.admitted) continue;",
         ("test_arbiter", "test_system"),
     ),
     Mutation(

@@ -1,6 +1,7 @@
 // When what promises rest on does not hold: whose promises end, whose do not, and until when the
 // bounds of all are suspended.
 #include <algorithm>
+#include <random>
 
 #include "tests/catch.h"
 #include "tests/unit/arbiter/harness.h"
@@ -105,6 +106,38 @@ TEST_CASE("a promise that cannot be kept at all takes no less important one with
   CHECK(state(h, 1) == TaskState::best_effort);
   CHECK(state(h, 2) == TaskState::admitted);
   CHECK(state(h, 3) == TaskState::admitted);
+}
+
+TEST_CASE("where many promises end, those that stay are kept by the plan in force") {
+  std::mt19937 random(7);
+  const auto between = [&random](int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
+  constexpr SessionId kTasks = 48;  // more than new plans are sought for
+  Harness h(one_device(500));
+  std::vector<SessionId> sessions;
+  for (SessionId session = 1; session <= kTasks; ++session) {
+    const int64_t period_ns = between(1000, 20000) * kMs;
+    open(h, session, static_cast<uint32_t>(between(1, 60)),
+         {period_ns, period_ns * between(6, 10) / 10, period_ns / 100}, 0, OnRefusal::best_effort);
+    sessions.push_back(session);
+  }
+  h.land_everything(sessions);
+  const auto count = [&h](TaskState wanted) {
+    const auto tasks = h.arbiter.snapshot().tasks;
+    return std::count_if(tasks.begin(), tasks.end(),
+                         [wanted](const auto& task) { return task.state == wanted; });
+  };
+  const auto before = count(TaskState::admitted);
+  h.from(1, protocol::DeviceReport{0, 0, 1'500'000'000, 0});
+  CHECK(count(TaskState::admitted) > 3);
+  CHECK(before - count(TaskState::admitted) > 3);
+  for (const auto& task : h.arbiter.snapshot().tasks) {
+    INFO(task.name);
+    const bool promised = task.state == TaskState::admitted;
+    CHECK((task.response_bound_ns > 0) == promised);
+    CHECK(task.response_bound_ns <= task.timing.deadline_ns);
+  }
 }
 
 TEST_CASE("a newcomer ends no promise, whatever its importance") {
