@@ -46,7 +46,7 @@ def note_stream(stream: torch.cuda.Stream) -> None:
     job = current_job()
     if job is not None and stream.device in job.task.devices:
         place = job.task.devices.index(stream.device)
-        job._streams[place].add(int(stream.cuda_stream))
+        job._streams.add((place, int(stream.cuda_stream)))
 
 
 def release_instant(stamp_ns: int | None) -> int:
@@ -95,7 +95,7 @@ class Job:
         self._started = False
         self._prefix: Prefix | None = None
         self._previous: Job | None = None
-        self._streams: streams.Streams = []
+        self._streams: streams.Streams = set()
         self._over: _core.Job | None = None
         """What is left of ``_native``: the facts."""
 
@@ -241,7 +241,7 @@ class Job:
         try:
             self._close()
             assert self._native is not None
-            await streams.completed(self._native.queued_work(self._queued_on()))
+            await streams.completed(self._native.queued_work(self._streams))
         finally:
             self._leave()
 
@@ -300,8 +300,7 @@ class Job:
             memory.open(self)
         self._task._running.add(self)
         self._previous = _current.get()
-        self._streams = [set() for _ in memory.cuda_indices]
-        streams.note_current(self._streams, memory.cuda_indices)
+        streams.note_current(self._streams, memory.cuda_devices)
         _current.set(self)
         self._started = True
 
@@ -323,7 +322,7 @@ class Job:
         if self._native is None or not self._started:
             raise InvalidArgument("This job was not entered.")
         _current.set(self._previous)
-        streams.note_current(self._streams, self._task._memory.cuda_indices)
+        streams.note_current(self._streams, self._task._memory.cuda_devices)
         self._close_memory()
 
     def _close_memory(self) -> None:
@@ -333,15 +332,12 @@ class Job:
 
     def _end(self, native: _core.Job) -> None:
         try:
-            native.end(self._queued_on())
+            native.end(self._streams)
             self._task._memory.settle_regions()
         except Exception:
             self._finish(native)
             raise
         self._finish(native)
-
-    def _queued_on(self) -> list[list[int]]:
-        return [list(noted) for noted in self._streams]
 
     def _finish(self, native: _core.Job) -> None:
         native.let_go()

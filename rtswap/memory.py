@@ -34,8 +34,8 @@ class Memory:
         self.session = session
         self.label = label
         self.arenas: list[Arena] = []
-        self.cuda_indices: list[int | None] = []
-        """torch's, of each arena's device; None for a simulated one."""
+        self.cuda_devices: list[tuple[int, int]] = []
+        """Those of the arenas that are no simulated ones: index of the arena, torch's index."""
         self.regions: list[Region] = []
         self.saved_bytes = 0
         """Of read_only tensors that jobs wrote and that were taken over into the host image."""
@@ -54,8 +54,9 @@ class Memory:
         else:
             streams.note_when_current(note_stream)
         arena = Arena(self.session, device, torch_device, self.label)
+        if torch_device.type == "cuda":
+            self.cuda_devices.append((len(self.arenas), torch_device.index))
         self.arenas.append(arena)
-        self.cuda_indices.append(torch_device.index if torch_device.type == "cuda" else None)
         return arena
 
     def discard(self) -> None:

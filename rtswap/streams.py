@@ -10,23 +10,22 @@ torch asks for anyway before their results are used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from rtswap import _core
 
-Streams = list[set[int]]
-"""For each device of a task its streams, as the driver knows them."""
+Streams = set[tuple[int, int]]
+"""Which of a task's devices, by its index, and a stream there, as the driver knows it."""
 
 
-def note_current(noted: Streams, cuda_indices: Sequence[int | None]) -> None:
-    """Where this thread queues work now; None: a simulated device, which computes in the calling
-    thread."""
-    for handles, index in zip(noted, cuda_indices, strict=True):
-        if index is not None:
-            handles.add(torch._C._cuda_getCurrentRawStream(index))
+def note_current(noted: Streams, cuda_devices: Iterable[tuple[int, int]]) -> None:
+    """Where this thread queues work now. ``cuda_devices``: index among the task's devices, and
+    torch's. Simulated devices compute in the calling thread."""
+    for place, index in cuda_devices:
+        noted.add((place, torch._C._cuda_getCurrentRawStream(index)))
 
 
 def note_when_current(note: Callable[[torch.cuda.Stream], None]) -> None:

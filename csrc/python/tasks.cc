@@ -2,7 +2,10 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
@@ -88,13 +91,15 @@ uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
   return landed;
 }
 
-// By device, in the order of the task's arenas.
-using Streams = std::vector<std::vector<uint64_t>>;
+// Which of the task's arenas, by its index, and a stream of its device.
+using Streams = std::set<std::pair<size_t, uint64_t>>;
 
+// By arena; those after the last one with a stream are left out.
 std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams) {
-  std::vector<std::vector<driver::StreamHandle>> handles(streams.size());
-  for (size_t i = 0; i < streams.size(); ++i) {
-    for (const uint64_t stream : streams[i]) handles[i].push_back(driver::StreamHandle{stream});
+  std::vector<std::vector<driver::StreamHandle>> handles;
+  for (const auto& [arena, stream] : streams) {
+    handles.resize(arena + 1);  // in their order
+    handles[arena].push_back(driver::StreamHandle{stream});
   }
   return handles;
 }

@@ -173,7 +173,7 @@ class _ArrivingJob:
     def let_go(self) -> None:
         self._native.let_go()
 
-    def end(self, streams: list[int]) -> None:
+    def end(self, streams: set[tuple[int, int]]) -> None:
         self._arrivals.arrive(2**32 - 1)
         self._native.end(streams)
 

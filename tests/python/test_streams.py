@@ -66,16 +66,16 @@ def test_a_job_takes_streams_of_its_device_from_its_own_thread_only():
         note_stream(Stream(2))
         note_stream(Stream(2))
         note_stream(Stream(3, torch.device("cuda:1")))
-        assert job._queued_on() == [[2]]
-        job._streams[0].clear()  # the simulated device has none
+        assert job._streams == {(0, 2)}
+        job._streams.clear()  # the simulated device has none
     note_stream(Stream(4))
-    assert job._queued_on() == [[]]
+    assert not job._streams
 
 
 def test_the_streams_that_are_current_are_noted_for_each_device(monkeypatch):
     monkeypatch.setattr(
         torch._C, "_cuda_getCurrentRawStream", lambda index: 40 + index, raising=False
     )
-    noted: streams.Streams = [{7}, set(), set()]
-    streams.note_current(noted, [0, None, 2])
-    assert noted == [{7, 40}, set(), {42}]
+    noted: streams.Streams = {(0, 7)}
+    streams.note_current(noted, [(0, 3), (2, 1)])
+    assert noted == {(0, 7), (0, 43), (2, 41)}
