@@ -72,6 +72,31 @@ def test_a_killed_client_in_any_state_costs_the_others_nothing():
         assert survivor.call("close") == "exact"
 
 
+def test_a_client_that_is_killed_while_its_memory_comes_in_leaves_all_of_it():
+    flags = ("--simulate", "12MiB", "--link-bandwidth", "20MB")  # a model takes 0.4 s
+    with Daemon(*flags) as daemon, ExitStack() as stack:
+        [survivor] = clients(stack, daemon, "survivor")
+        observer = Observer(daemon.socket)
+
+        def resident() -> dict[str, int]:
+            tasks = observer.look().tasks
+            return {task.name.split("@")[0]: task.resident_chunks for task in tasks}
+
+        for first in ("register", "jobs"):  # the memory of a new task, or that of its first job
+            victim = stack.enter_context(Worker(OMP_NUM_THREADS="1"))
+            victim.call("enable", socket=daemon.socket)
+            promise = {"period_ms": 60_000, "wcet_ms": 100} if first == "register" else {}
+            victim.send("register", model="small", name="victim", **promise)
+            if first == "jobs":
+                victim.receive()
+                victim.send("jobs")
+            while not resident().get("victim"):
+                time.sleep(0.005)
+            victim.kill()
+            assert exact(survivor.call("jobs"))
+            assert resident() == {"survivor": 5}
+
+
 def test_clients_live_through_the_death_of_their_daemon():
     with Daemon(*SMALL) as daemon, ExitStack() as stack:
         a, b = clients(stack, daemon, "a", "b")
