@@ -1,9 +1,9 @@
 """May this set be promised its deadlines? Ways to share the device, each with a sound test. Pure.
 
-All but the last run one job at a time, earliest deadline first, without preemption, so they are
-judged by the same test: non-preemptive EDF on *blocks*, the time for which one job keeps the
-device. They differ in the block. Every job pays one round trip to the arbiter, one with a swap pays
-a second; chunks cost the same to map and unmap everywhere, beside the copies of others.
+All but those with staged tasks run one job at a time, earliest deadline first, without preemption,
+so they are judged by the same test: non-preemptive EDF on *blocks*, the time for which one job
+keeps the device. They differ in the block. Every job pays one round trip to the arbiter, one with a
+swap pays a second; chunks cost the same to map and unmap everywhere, beside the copies of others.
 
 unlimited
     All memory is there: execution. What no discipline can exceed.
@@ -29,6 +29,10 @@ rtswap, run while restoring
 rtswap, staged tasks too
     Some tasks are restored in the background, as far as their run does not hide it, before they
     take the GPU. The planner chooses them. This is what the arbiter does.
+rtswap, at most
+    No discipline, but what none can exceed that keeps prefixes and is charged with executions
+    beside copies: with all memory there the set passes, and some choice of prefixes leaves the link
+    a load of at most 100 %.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import inf
 from typing import Any
 
 from bench.schedulability.drawing import DrawnTask, TaskSet
@@ -107,6 +112,30 @@ def staged_too(case: Case) -> bool:
     return bool(_core.plan(_device(case), rtswap_tasks(case, layers=True))["admitted"])
 
 
+def at_most(case: Case) -> bool:
+    executions_ns = [task["wcet_ns"] for task in rtswap_tasks(case, layers=False)]
+    return _blocks_pass(case, executions_ns) and least_link_load(case) <= 1
+
+
+def least_link_load(case: Case) -> float:
+    """Of all prefixes that fit: time for copying in what they leave out, over time."""
+    by_rate = sorted((task.period_ns, chunks_of(task)) for task in case.tasks)
+    least = inf
+    # Where no job restores more than `most`, what memory is left belongs to the highest rates.
+    for most in range(max(size for _, size in by_rate) + 1):
+        left = case.bank_chunks - most - sum(max(0, size - most) for _, size in by_rate)
+        if left < 0:
+            continue
+        chunks_per_ns = 0.0
+        for period_ns, size in by_rate:
+            missing = min(size, most)
+            kept = min(missing, left)
+            left -= kept
+            chunks_per_ns += (missing - kept) / period_ns
+        least = min(least, chunks_per_ns)
+    return least * copy_out_ns(case.table, 1)
+
+
 def _direct(case: Case, *, layers: bool) -> bool:
     config = _device(case) | {"staging": False}
     return bool(_core.plan(config, rtswap_tasks(case, layers=layers))["admitted"])
@@ -125,6 +154,7 @@ DISCIPLINES = {
     "direct": Discipline("rtswap, restore then run", restore_then_run),
     "overlap": Discipline("rtswap, run while restoring", run_while_restoring),
     "staged": Discipline("rtswap, staged tasks too", staged_too),
+    "at_most": Discipline("rtswap, at most", at_most),
 }
 
 

@@ -47,6 +47,7 @@ def ratio_table(table: str, ours: str, outcomes: Sequence[Outcome]) -> str:
     for family in FAMILIES:
         admitted = _at(outcomes, table, family, CLAIMED_DEMAND).admitted
         of_unlimited = _ratio(admitted[ours], admitted["unlimited"])
+        of_most = _ratio(admitted[ours], admitted["at_most"])
         times_rt_swap = _ratio(admitted[ours], admitted["rt_swap"])
         times_whole = _ratio(admitted[ours], admitted["whole_models"])
         if goals:
@@ -54,9 +55,9 @@ def ratio_table(table: str, ours: str, outcomes: Sequence[Outcome]) -> str:
             times_whole += f" (goal {GOAL_TIMES_WHOLE_MODELS:g})"
             if family in GOALS_TIMES_RT_SWAP:
                 times_rt_swap += f" (goal {GOALS_TIMES_RT_SWAP[family]:g})"
-        rows.append([family, of_unlimited, times_rt_swap, times_whole])
-    heads = ["family", "/ unlimited", "/ RT-Swap's discipline", "/ whole-model swapping"]
-    return _markdown(heads, rows)
+        rows.append([family, of_unlimited, of_most, times_rt_swap, times_whole])
+    labels = [DISCIPLINES[name].label for name in ("at_most", "rt_swap", "whole_models")]
+    return _markdown(["family", "/ unlimited", *(f"/ {label}" for label in labels)], rows)
 
 
 def watched_sentence(outcomes: Sequence[Outcome]) -> str:

@@ -14,6 +14,7 @@ from bench.schedulability.disciplines import (
     Case,
     chunks_of,
     copy_out_ns,
+    least_link_load,
     restore_ns,
 )
 from bench.schedulability.documents import replace_part
@@ -197,6 +198,20 @@ def test_no_choice_of_volumes_admits_more(name: str) -> None:
     assert found >= 0.98 * possible
 
 
+def test_the_least_load_of_the_link_is_that_of_the_best_volumes() -> None:
+    random = Random(8)
+    for _ in range(200):
+        case = tiny_case(random)
+        loads = [
+            sum(
+                copy_out_ns(TINY, volume) / task.period_ns
+                for task, volume in zip(case.tasks, choice, strict=True)
+            )
+            for choice in volumes(case)
+        ]
+        assert least_link_load(case) == pytest.approx(min(loads), rel=1e-6)
+
+
 def test_disciplines_that_do_more_never_admit_what_none_can() -> None:
     table = read_table(TABLES[0])
     counts = dict.fromkeys(DISCIPLINES, 0)
@@ -208,9 +223,10 @@ def test_disciplines_that_do_more_never_admit_what_none_can() -> None:
             assert admitted["rt_swap"] or not admitted["whole_models"]
             assert admitted["overlap"] or not admitted["direct"]
             assert admitted["staged"] or not admitted["overlap"]
+            assert admitted["at_most"] or not admitted["staged"]
             for name in counts:
                 counts[name] += admitted[name]
-    order = ("whole_models", "rt_swap", "direct", "overlap", "staged", "unlimited")
+    order = ("whole_models", "rt_swap", "direct", "overlap", "staged", "at_most", "unlimited")
     ascending = [counts[name] for name in order]
     assert ascending == sorted(set(ascending))
 
