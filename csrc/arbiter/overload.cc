@@ -17,8 +17,9 @@ std::string in_mb(uint64_t bytes_per_s) {
 }
 
 // While promises are gone through nobody gets the device. Seeking new plans may cost so much for
-// all tasks together (policy::Effort: some 20 ms), and what would help is sought for so many.
-constexpr int64_t kEffort = 2'000'000;
+// all tasks together (policy::Effort: some 0.1 s, up to 1 s on a busy machine), and what would help
+// is sought for so many.
+constexpr int64_t kEffort = 8'000'000;
 constexpr size_t kMostHelped = 3;
 
 // It hangs, the device was given to others, and nobody knows what it still does there.
