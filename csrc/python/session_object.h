@@ -33,8 +33,9 @@ class TaskObject {
 class JobObject {
  public:
   explicit JobObject(std::shared_ptr<client::Job> job) : job_(std::move(job)) {}
-  // Kept alive for the call: another thread may let it go meanwhile.
-  std::shared_ptr<client::Job> operator->() const {
+  // For calls without the GIL, during which another thread may let it go. InvalidArgument when it
+  // is over. With the GIL, as everything here.
+  std::shared_ptr<client::Job> native() const {
     if (!job_) raise({ErrorCode::invalid_argument, "This job is over."});
     return job_;
   }

@@ -63,8 +63,8 @@ py::dict resume(TaskObject& task, int64_t limit_ns) {
 
 bool wait_job(JobObject& job, int64_t limit_ns) {
   std::optional<Error> failure;
-  const bool started = wait_in_slices(limit_ns, [&](int64_t slice_ns) {
-    const Result<bool> answer = job->wait(slice_ns);
+  const bool started = wait_in_slices(limit_ns, [&, native = job.native()](int64_t slice_ns) {
+    const Result<bool> answer = native->wait(slice_ns);
     if (!answer.has_value()) {
       failure = answer.error();
       return true;
@@ -78,8 +78,8 @@ bool wait_job(JobObject& job, int64_t limit_ns) {
 uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
   uint32_t landed = 0;
   std::optional<Error> failure;
-  wait_in_slices(-1, [&](int64_t slice_ns) {
-    const Result<uint32_t> answer = job->wait_for_chunks(chunks, slice_ns);
+  wait_in_slices(-1, [&, native = job.native()](int64_t slice_ns) {
+    const Result<uint32_t> answer = native->wait_for_chunks(chunks, slice_ns);
     if (answer) {
       landed = *answer;
     } else {
@@ -107,12 +107,12 @@ std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams
 void end_job(JobObject& job, const Streams& streams) {
   if (job.info().ended_ns != 0) return;
   const auto handles = handles_of(streams);
-  take_unlocked([&] { return job->end_on_all(handles); });
+  take_unlocked([&, native = job.native()] { return native->end_on_all(handles); });
 }
 
 std::unique_ptr<client::QueuedWork> queued_work(JobObject& job, const Streams& streams) {
   const auto handles = handles_of(streams);
-  return take_unlocked([&] { return job->queued_work(handles); });
+  return take_unlocked([&, native = job.native()] { return native->queued_work(handles); });
 }
 
 std::optional<int64_t> deadline_of(const client::JobInfo& info) {
@@ -139,11 +139,12 @@ void bind_tasks(py::module_& module) {
   py::class_<JobObject>(module, "Job")
       .def("wait", &wait_job, py::arg("limit_ns"))
       .def("wait_for_chunks", &wait_for_chunks, py::arg("chunks"))
-      .def("ready_descriptor", [](JobObject& self) { return self->ready_descriptor(); })
+      .def("ready_descriptor", [](JobObject& self) { return self.native()->ready_descriptor(); })
       .def("cancel",
            [](JobObject& self) {
+             const auto native = self.native();
              py::gil_scoped_release unlocked;
-             self->cancel();
+             native->cancel();
            })
       .def("end", &end_job, py::arg("streams"))
       .def("queued_work", &queued_work, py::arg("streams"))
