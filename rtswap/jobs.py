@@ -272,11 +272,7 @@ class Job:
     def _request(self, *, whole: bool) -> _core.Job:
         outer = current_job()
         if outer is not None:
-            raise NestedJob(
-                f"A job of task '{self._task.name}' was entered inside a job of task "
-                f"'{outer.task.name}'. A job holds the whole device, so this would wait for "
-                "itself: end the outer job first, or register both models as one task."
-            )
+            raise self._nested_in(outer)
         if self._entered:
             raise InvalidArgument("A job is used once. Make a new one with task.job().")
         self._entered = True
@@ -356,6 +352,21 @@ class Job:
         self._started = False
         self._task._running.discard(self)
         self._task._not_started(self, dropped=isinstance(error, JobDropped))
+
+    def _nested_in(self, outer: Job) -> NestedJob:
+        place = "rtswap.resident()" if outer._exclusive else "a job"
+        entered = f"A job of task '{self._task.name}' was entered inside {place} of "
+        if outer.task._memory is self._task._memory:
+            whose = "the same task" if outer.task is self._task else f"task '{outer.task.name}'"
+            return NestedJob(
+                f"{entered}{whose}, which holds the device and the memory of the same model, so "
+                "this would wait for itself: run the model there without a job of its own, or "
+                "leave that block first."
+            )
+        return NestedJob(
+            f"{entered}task '{outer.task.name}', which holds the whole device, so this would wait "
+            "for itself: leave that block first, or register both models as one task."
+        )
 
     def _timed_out(self) -> Timeout:
         return Timeout(

@@ -139,6 +139,25 @@ def test_nested_jobs_are_refused_at_once():
         b(tokens)
 
 
+@pytest.mark.parametrize("place", ["a job", r"rtswap\.resident\(\)"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_job_inside_a_block_of_its_own_model_is_told_to_do_without(place, shared):
+    model, x = cnn()
+    plain = twin(model)
+    task = rtswap.register(model, name="outer")
+    inner = task.share(name="inner") if shared else task
+    whose = "task 'outer'" if shared else "the same task"
+    outer = task.job() if place == "a job" else rtswap.resident(model)
+    told = f"'{inner.name}' was entered inside {place} of {whose}.*without a job of its own"
+    with outer:
+        with pytest.raises(rtswap.NestedJob, match=told) as caught, inner.job():
+            pytest.fail("entered")
+        assert "as one task" not in str(caught.value)
+        assert torch.equal(model(x), plain(x))  # as it was told
+    with inner.job():
+        assert torch.equal(model(x), plain(x))
+
+
 def test_an_exception_gives_the_grant_back():
     model, x = cnn()
     task = rtswap.register(model)
