@@ -2,7 +2,8 @@
 
     python -m bench.first_light --output bench/results/NAME.json
 
-Restore, hand-over between processes, grant round trip and warm overhead; medians of repeats.
+Restore, hand-over between processes, grant round trip, warm overhead and host memory; medians of
+repeats.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 
 from bench.allocation import region_allocation
+from bench.host_memory import host_memory
 from bench.machine import describe_machine
 from bench.spread import spread
 from tests.support.daemon import Daemon
@@ -68,6 +70,25 @@ def hand_over(budget: str, chunk: str) -> dict[str, Any]:
     }
 
 
+def hand_over_parts(moved: dict[str, Any], raw_ms: float) -> dict[str, float]:
+    """Where the wall time of a job goes that takes the memory over; from medians.
+
+    raw_ms:
+        of one raw copy of the bytes that were restored.
+    """
+    wall_ms, wait_ms, execution_ms = (
+        moved[name]["median"] for name in ("wall_ms", "wait_ms", "execution_ms")
+    )
+    beyond_ms = wall_ms - raw_ms - execution_ms
+    return {
+        "raw_copy_ms": raw_ms,
+        "execution_ms": execution_ms,
+        "wait_beyond_copy_ms": wait_ms - raw_ms,  # evict, map, grant
+        "host_ms": wall_ms - wait_ms - execution_ms,
+        "neither_copy_nor_execution_ms_per_gb": beyond_ms / (moved["restored_bytes"] / 1e9),
+    }
+
+
 def warm_overhead(model: str) -> dict[str, Any]:
     """A resident model inside jobs against plain torch, alternating in one process."""
     import rtswap
@@ -103,14 +124,15 @@ def warm_overhead(model: str) -> dict[str, Any]:
 
 
 def embedded_figures() -> dict[str, Any]:
-    """Warm overhead with the arbiter embedded in this process."""
+    """Warm overhead and host memory with the arbiter embedded in this process."""
     import rtswap
 
     rtswap.enable(embedded=True, budget="4GiB", static="4GiB", device=0)
     result = [warm_overhead(name) for name in ("cnn", "encoder_24")]
     allocation = region_allocation()
+    memory = host_memory()
     rtswap.disable()
-    return {"warm": result, "region_allocation": allocation}
+    return {"warm": result, "region_allocation": allocation, "host_memory": memory}
 
 
 def grant_latency(binary: Path) -> list[dict[str, Any]]:
@@ -142,6 +164,7 @@ def main() -> None:
     report["hand_over_ratio"] = moved["wall_ms"]["median"] / (
         median(raw) + moved["execution_ms"]["median"]
     )
+    report["hand_over_parts"] = hand_over_parts(moved, median(raw))
     report |= embedded_figures()
 
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
