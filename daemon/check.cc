@@ -6,6 +6,7 @@
 
 #include <cstdio>
 
+#include "csrc/bank/descriptors.h"
 #include "csrc/driver/nvml.h"
 #include "csrc/rpc/fd_channel.h"
 #include "daemon/banks.h"
@@ -37,13 +38,13 @@ std::string limit_text(rlim_t value) {
   return value == RLIM_INFINITY ? "unlimited" : std::to_string(value);
 }
 
-void check_limits(size_t chunks, Findings& findings) {
+void check_limits(uint64_t descriptors, Findings& findings) {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
-  const Status room = rpc::ensure_descriptor_room(chunks);
+  const Status room = rpc::ensure_descriptor_room(descriptors);
   const std::string limits =
       fmt::format("open files: soft {}, hard {}; the banks need {}", limit_text(files.rlim_cur),
-                  limit_text(files.rlim_max), chunks);
+                  limit_text(files.rlim_max), descriptors);
   room ? findings.good(limits) : findings.bad(room.error().message);
   rlimit locked{};
   ::getrlimit(RLIMIT_MEMLOCK, &locked);
@@ -105,17 +106,17 @@ void check_socket(const Config& config, Findings& findings) {
 int check(const Config& config) {
   Findings findings;
   std::printf("devices\n");
-  size_t chunks = 0;
+  uint64_t descriptors = 0;
   if (auto devices = open_devices(config)) {
     for (PlannedDevice& device : *devices) {
       check_device(config, device, findings);
-      chunks += device.chunk_count;
+      descriptors += bank::descriptors_of_bank(device.driver->info(), device.chunk_count);
     }
   } else {
     findings.bad(devices.error().message);
   }
   std::printf("limits\n");
-  check_limits(chunks, findings);
+  check_limits(descriptors, findings);
   std::printf("socket\n");
   check_socket(config, findings);
   if (!config.tasks_path.empty()) {

@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include "csrc/bank/descriptors.h"
 #include "csrc/base/clock.h"
 #include "csrc/policy/task_model.h"
 #include "csrc/rpc/fd_channel.h"
@@ -77,15 +78,15 @@ Status Server::plan_devices() {
     earlier_->clients = clients;
     RTSWAP_TRY(plan_recovery(config_, *earlier_, clients, devices));
   }
-  size_t chunks = 0;
+  uint64_t descriptors = 0;
   for (const PlannedDevice& device : devices) {
-    chunks += device.chunk_count;
     const driver::DeviceInfo& info = device.driver->info();
+    descriptors += bank::descriptors_of_bank(info, device.chunk_count);
     spdlog::info("{} ({}): bank of {} in {} chunks of {}; {} of {} are free", info.uuid, info.name,
                  size_text(device.budget_bytes), device.chunk_count, size_text(device.chunk_bytes),
                  size_text(device.memory.free_bytes), size_text(device.memory.total_bytes));
   }
-  RTSWAP_TRY(rpc::ensure_descriptor_room(chunks));
+  RTSWAP_TRY(rpc::ensure_descriptor_room(descriptors));
   banks_ = std::make_unique<Banks>(std::move(devices));
   return {};
 }

@@ -86,7 +86,8 @@ Bank::~Bank() {
 Result<std::unique_ptr<Bank>> Bank::create(driver::Driver& driver, uint64_t chunk_bytes,
                                            uint32_t chunk_count, const Progress& progress) {
   RTSWAP_TRY(check_shape(driver, chunk_bytes, chunk_count));
-  RTSWAP_TRY(make_room_for_descriptors(chunk_count));
+  RTSWAP_TRY(
+      make_room_for_descriptors(chunk_count, descriptors_of_bank(driver.info(), chunk_count)));
   RTSWAP_ASSIGN(std::string id, random_id());
   // On an early return the destructor gives back what was made so far.
   std::unique_ptr<Bank> bank(new Bank(driver, std::move(id), chunk_bytes));
@@ -112,7 +113,8 @@ Result<std::unique_ptr<Bank>> Bank::import(driver::Driver& driver, std::string i
                                            std::vector<UniqueFd> descriptors) {
   const auto chunk_count = static_cast<uint32_t>(descriptors.size());
   RTSWAP_TRY(check_shape(driver, chunk_bytes, descriptors.size()));
-  RTSWAP_TRY(make_room_for_descriptors(chunk_count));
+  // Those that came are open already: one more each, for the move or for a simulated chunk.
+  RTSWAP_TRY(make_room_for_descriptors(chunk_count, chunk_count));
   std::unique_ptr<Bank> bank(new Bank(driver, std::move(id), chunk_bytes));
   bank->handles_.reserve(chunk_count);
   bank->descriptors_.reserve(chunk_count);

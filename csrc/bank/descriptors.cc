@@ -37,22 +37,26 @@ OpenDescriptors count_descriptors() {
 
 }  // namespace
 
-Status make_room_for_descriptors(uint32_t count) {
+uint64_t descriptors_of_bank(const driver::DeviceInfo& device, uint32_t chunk_count) {
+  return uint64_t{device.simulated ? 2u : 1u} * chunk_count;
+}
+
+Status make_room_for_descriptors(uint32_t chunk_count, uint64_t descriptors) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return fail(ErrorCode::descriptor_limit,
                 std::string("the limit of open files cannot be read: ") + std::strerror(errno));
   }
   const OpenDescriptors open = count_descriptors();
-  const uint64_t comfortable = kLowestDescriptor + open.high + count + kSpare;
+  const uint64_t needed = open.all + descriptors + kSpare;
+  const uint64_t comfortable =
+      std::max(needed, kLowestDescriptor + open.high + descriptors + kSpare);
   if (limit.rlim_cur >= comfortable) return {};
-  const uint64_t needed = open.all + count + kSpare;
-  // The simulated device keeps one more descriptor for each chunk.
-  const rlimit raised{.rlim_cur = std::min<rlim_t>(comfortable + count, limit.rlim_max),
+  const rlimit raised{.rlim_cur = std::min<rlim_t>(comfortable, limit.rlim_max),
                       .rlim_max = limit.rlim_max};
   if (raised.rlim_cur >= needed && setrlimit(RLIMIT_NOFILE, &raised) == 0) return {};
   return fail(ErrorCode::descriptor_limit,
-              "a bank of " + std::to_string(count) + " chunks needs a limit of " +
+              "a bank of " + std::to_string(chunk_count) + " chunks needs a limit of " +
                   std::to_string(needed) + " open files; the hard limit of this process is " +
                   std::to_string(limit.rlim_max) +
                   ". Raise it (ulimit -Hn, LimitNOFILE= of a systemd unit, --ulimit nofile= of a "

@@ -9,15 +9,20 @@
 
 #include "csrc/base/result.h"
 #include "csrc/base/unique_fd.h"
+#include "csrc/driver/driver.h"
 
 namespace rtswap::bank {
 
 inline constexpr int kLowestDescriptor = 4096;
 
-// Makes room for `count` more descriptors, from kLowestDescriptor on if the hard limit of open
-// files allows: raises the soft limit when it has to. `descriptor_limit` when there is no room at
-// all.
-Status make_room_for_descriptors(uint32_t count);
+// Open files of a process that makes a bank of so many chunks: the exported descriptors, and on the
+// simulated device, whose chunks are files themselves, as many again.
+uint64_t descriptors_of_bank(const driver::DeviceInfo& device, uint32_t chunk_count);
+
+// Makes room for so many more `descriptors` of a bank, from kLowestDescriptor on if the hard limit
+// of open files allows: raises the soft limit when it has to. `descriptor_limit` when there is no
+// room at all.
+Status make_room_for_descriptors(uint32_t chunk_count, uint64_t descriptors);
 
 // The same descriptor, closed by exec: under a number >= kLowestDescriptor if one is free.
 UniqueFd move_up(UniqueFd fd);

@@ -106,8 +106,8 @@ Status ensure_descriptor_room(size_t count) {
   if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= needed) return {};
   if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < needed) {
     return fail(ErrorCode::descriptor_limit,
-                std::to_string(count) + " chunks need a limit of " + std::to_string(needed) +
-                    " open files, and the hard limit of this process is " +
+                std::to_string(count) + " descriptors of chunks need a limit of " +
+                    std::to_string(needed) + " open files, and the hard limit of this process is " +
                     std::to_string(limit.rlim_max) +
                     "; raise it (ulimit -Hn, LimitNOFILE=, --ulimit nofile=) or use larger chunks");
   }

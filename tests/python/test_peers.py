@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -15,8 +17,9 @@ import rtswap
 from tests.support.daemon import Daemon
 from tests.support.worker import Worker
 
+RTSWAPD = Path(rtswap.__file__).parent / "bin" / "rtswapd"
 pytestmark = pytest.mark.skipif(
-    not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
+    not RTSWAPD.exists(),
     reason="built without the daemon",
 )
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,9 +72,23 @@ def test_too_few_descriptors_are_named_with_the_remedy():
     with Daemon("--simulate", "1GiB", "--chunk", "2MiB") as daemon:
         refused = answer(daemon.socket, few)
         assert refused.startswith("DescriptorLimit")
-        assert "512 chunks" in refused
+        assert "512 descriptors of chunks" in refused
         assert "ulimit" in refused
         assert answer(daemon.socket, "") == "enabled True\n"
+
+
+def test_check_counts_the_files_that_simulated_chunks_are():
+    simulated = ["--simulate", "1GiB", "--chunk", "2MiB"]  # 512 chunks
+    done = subprocess.run(
+        [RTSWAPD, "check", *simulated],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (800, 800)),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.search(r"FAIL +1024 descriptors of chunks .* is 800;", done.stdout), done.stdout
 
 
 def may_unshare() -> bool:

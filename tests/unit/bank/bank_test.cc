@@ -213,7 +213,7 @@ TEST_CASE("below a hard limit that leaves no high numbers, low ones do") {
 TEST_CASE("a hard limit that is too low is an error with both numbers") {
   CHECK(holds_with_hard_limit(100, [] {
     auto device = make_device(4 * kChunk);
-    const std::string needed = std::to_string(open_descriptors() + 4 + 256);
+    const std::string needed = std::to_string(open_descriptors() + 2 * 4 + 256);
     const auto bank = Bank::create(*device, kChunk, 4, {});
     return !bank && bank.error().code == ErrorCode::descriptor_limit &&
            bank.error().message.find("is 100.") != std::string::npos &&
