@@ -123,10 +123,12 @@ void SessionStream::send(const protocol::ArbiterMessage& message) {
 }
 
 Result<std::shared_ptr<const rpc::RingWriter>> SessionStream::open_ring() {
-  RTSWAP_ASSIGN(rpc::RingWriter ring, rpc::RingWriter::create());
+  RTSWAP_ASSIGN(rpc::RingWriter created, rpc::RingWriter::create());
+  const auto ring = std::make_shared<rpc::RingWriter>(std::move(created));
+  std::shared_ptr<rpc::RingWriter> before = ring;  // unmapped without the lock
   const std::lock_guard lock(mutex_);
-  ring_ = std::make_shared<rpc::RingWriter>(std::move(ring));
-  return ring_;
+  ring_.swap(before);
+  return ring;
 }
 
 void SessionStream::write_next() {

@@ -323,12 +323,16 @@ Result<Sessions::Session*> Sessions::own_session(SessionId id, pid_t pid) {
 }
 
 Result<std::shared_ptr<const rpc::RingWriter>> Sessions::open_ring(SessionId id, pid_t pid) {
-  const std::lock_guard lock(mutex_);
-  RTSWAP_ASSIGN(const Session* const session, own_session(id, pid));
-  if (!session->stream) {
+  StreamPtr stream;
+  {
+    const std::lock_guard lock(mutex_);
+    RTSWAP_ASSIGN(const Session* const session, own_session(id, pid));
+    stream = session->stream;
+  }
+  if (!stream) {
     return fail(violation("session " + std::to_string(id) + " has no stream any more"));
   }
-  return session->stream->open_ring();
+  return stream->open_ring();  // outside the lock: the messages of all sessions would wait for it
 }
 
 Status Sessions::note_fetch(SessionId id, pid_t pid, const std::string& device_uuid) {

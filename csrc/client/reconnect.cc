@@ -45,7 +45,7 @@ Status Core::try_to_resume() {
   RTSWAP_ASSIGN(std::shared_ptr<protocol::Link> link, source_->connect(when_closing));
   RTSWAP_TRY(offer_banks(*link, when_closing));
   RTSWAP_ASSIGN(protocol::Hello hello, describe_holdings());
-  RTSWAP_TRY(greet(link, hello, {}));
+  RTSWAP_TRY(greet(link, hello, when_closing));
   const std::lock_guard lock(mutex_);
   if (phase_ != Phase::connecting) return fail(reason_);
   phase_ = Phase::connected;

@@ -61,13 +61,18 @@ Result<RingWriter> RingWriter::create() {
     return fail(ErrorCode::descriptor_limit,
                 std::string("no memory for a message ring: ") + strerror(errno));
   }
-  if (ftruncate(memory.get(), sizeof(RingSlots)) != 0 ||
-      fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+  const auto no_memory = [] {
     return fail(ErrorCode::out_of_memory,
                 std::string("no memory for a message ring: ") + strerror(errno));
-  }
+  };
+  if (ftruncate(memory.get(), sizeof(RingSlots)) != 0) return no_memory();
   RTSWAP_ASSIGN(void* const address, map(memory.get(), PROT_READ | PROT_WRITE));
-  return RingWriter(std::move(memory), new (address) RingSlots());
+  RingWriter ring(std::move(memory), new (address) RingSlots());
+  // Who gets the descriptor cannot take away size or pages: this process would fault, or die, at
+  // its next message.
+  constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
+  if (fcntl(ring.descriptor(), F_ADD_SEALS, kSeals) != 0) return no_memory();
+  return ring;
 }
 
 RingWriter::RingWriter(RingWriter&& other) noexcept
@@ -78,7 +83,7 @@ RingWriter::~RingWriter() { unmap(slots_); }
 void RingWriter::put(uint64_t number, const google::protobuf::MessageLite& message) {
   const size_t bytes = message.ByteSizeLong();
   if (bytes > kMaxRingMessage_bytes) return;
-  std::array<uint64_t, kWords> words;
+  std::array<uint64_t, kWords> words{};  // the end of the last word is shared, too
   message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(words.data()));
   Slot& slot = slots_->of(number);
   slot.number.store(0, std::memory_order_relaxed);

@@ -4,8 +4,8 @@
 // too long for the ring, or was overwritten, only there.
 //
 // Messages are numbered from 1 in the order of their stream; both ends count, nothing is sent for
-// it. One writer, any number of readers; neither ever waits for the other. The memory has a fixed
-// size (sealed), so neither end can make the other fault.
+// it. One writer, any number of readers; neither ever waits for the other. The memory is sealed: it
+// has a fixed size, and only the writer writes, so neither end can make the other fault.
 #pragma once
 
 #include <google/protobuf/message_lite.h>

@@ -121,9 +121,13 @@ TEST_CASE("a reader of a message ring never sees half a message") {
   CHECK(seen > 0);
 }
 
-TEST_CASE("a message ring cannot be resized by its reader, and is told from other files") {
+TEST_CASE("a message ring cannot be changed by its reader, and is told from other files") {
   const RingWriter writer = make_writer();
-  CHECK(::ftruncate(writer.descriptor(), 0) != 0);
+  const int ring = writer.descriptor();
+  CHECK(::ftruncate(ring, 0) != 0);
+  CHECK(::fallocate(ring, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) != 0);
+  CHECK(::pwrite(ring, "x", 1, 0) < 0);
+  CHECK(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0) == MAP_FAILED);
   UniqueFd other(::memfd_create("other", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   REQUIRE(::ftruncate(other.get(), 4096) == 0);
   const auto refused = RingReader::open(std::move(other));

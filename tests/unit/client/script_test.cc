@@ -339,6 +339,18 @@ TEST_CASE("a session can be closed while it is lost, and while a verdict is wait
     scene.script->lose_link();
     CHECK(scene.session->close());
   }
+  SECTION("connected again to an arbiter that hangs") {
+    scene.script->shortcut_hangs = true;
+    scene.script->lose_link();
+    scene.script->take<protocol::Hello>();
+    const auto begun = [&] {
+      const std::lock_guard lock(scene.script->mutex);
+      return scene.script->shortcuts_begun;
+    };
+    while (begun() < 2) std::this_thread::yield();
+    CHECK(scene.session->close());
+    CHECK(scene.script->shortcuts_interrupted == 1);
+  }
   SECTION("waiting") {
     std::optional<ErrorCode> seen;
     std::thread waiter([&] { seen = scene.task->update({}, -1).error().code; });

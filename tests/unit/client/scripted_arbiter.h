@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "csrc/bank/bank.h"
+#include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
 #include "csrc/driver/fault_injecting.h"
@@ -138,9 +139,12 @@ class ScriptedArbiter {
   protocol::Welcome welcome;
   bool reachable = true;
   bool answers_hello = true;
+  bool shortcut_hangs = false;
   bool alive = false;
   int connections = 0;
   int offers = 0;
+  int shortcuts_begun = 0;
+  int shortcuts_interrupted = 0;
   std::deque<protocol::ClientMessage> sent;
   std::deque<std::function<void(protocol::LinkReceiver&)>> calls;
   uint64_t calls_given = 0;
@@ -174,6 +178,21 @@ class ScriptedLink final : public protocol::Link {
     }
     arbiter_->sent.push_back(std::move(message));
     arbiter_->changed.notify_all();
+    return {};
+  }
+  Status open_shortcut(protocol::SessionId, const Interrupted& interrupted) override {
+    std::unique_lock lock(arbiter_->mutex);
+    ++arbiter_->shortcuts_begun;
+    const int64_t give_up_ns = monotonic_now_ns() + kPatience_ns;
+    while (arbiter_->shortcut_hangs && monotonic_now_ns() < give_up_ns) {
+      lock.unlock();
+      const Status status = check(interrupted);
+      std::this_thread::yield();
+      lock.lock();
+      if (status) continue;
+      ++arbiter_->shortcuts_interrupted;
+      return status;
+    }
     return {};
   }
   Result<protocol::Snapshot> snapshot(int64_t) override { return protocol::Snapshot{}; }
