@@ -34,8 +34,8 @@ bool ModelTensors::open(py::object holder, std::optional<uint32_t> landed_chunks
   if (retired_) return false;
   const bool first = holders_.empty();
   holders_.push_back(std::move(holder));
-  if (open_) return true;
-  open_ = true;
+  if (all_open_) return true;
+  all_open_ = !landed_chunks;
   for (const auto& set : sets_) {
     if (!first) {  // what the other one wrote is not saved yet: versions stay
       set->open();
@@ -65,7 +65,7 @@ bool ModelTensors::close_all() {
     written |= set->close_again();
   }
   message_is_new_ = false;
-  open_ = false;
+  all_open_ = false;
   return written;
 }
 

@@ -53,7 +53,7 @@ class ModelTensors {
   std::vector<pybind11::object> holders_;
   std::string message_;
   bool message_is_new_ = false;  // to some of the storages
-  bool open_ = false;
+  bool all_open_ = false;
   bool retired_ = false;
 };
 

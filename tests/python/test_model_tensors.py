@@ -82,6 +82,19 @@ def test_the_last_holder_closes():
     assert not stage.tensors.held
 
 
+def test_who_has_all_memory_gets_all_of_it_beside_one_that_began_on_a_prefix():
+    stage = Stage()
+    first, second = object(), object()
+    stage.tensors.open(first, 0)
+    assert not stage.is_open()
+    stage.tensors.open(second)
+    assert stage.is_open()
+    stage.tensors.close(first, unless_written=True)
+    assert stage.is_open()
+    stage.tensors.close(second, unless_written=True)
+    assert not stage.is_open()
+
+
 def test_what_was_written_is_held_until_it_is_saved():
     stage = Stage()
     holder, other = object(), object()
