@@ -32,7 +32,7 @@ class Exchange final : public rpc::DescriptorExchange {
 
   Result<int> fetch_ring(protocol::SessionId session) override {
     RTSWAP_ASSIGN(ring_, sessions_.open_ring(session, pid_));
-    return ring_->descriptor();
+    return ring_.get();
   }
 
   Result<bool> wants(const rpc::ChunkOffer& offer) override {
@@ -55,7 +55,7 @@ class Exchange final : public rpc::DescriptorExchange {
   Sessions& sessions_;
   const std::function<std::string(size_t)>& wanted_bank_;
   const pid_t pid_;
-  std::shared_ptr<const rpc::RingWriter> ring_;  // until its descriptor has been passed on
+  UniqueFd ring_;  // until it has been passed on
 };
 
 }  // namespace
@@ -76,7 +76,8 @@ void DescriptorServer::accept(UniqueFd socket, Peer peer) {
   reap(/*all=*/false);
   const std::lock_guard lock(mutex_);
   if (connections_.size() >= kMaxConnections) {
-    spdlog::warn("too many processes fetch chunks at once; process {} must try again", peer.pid);
+    spdlog::warn("too many processes fetch descriptors at once; process {} must try again",
+                 peer.pid);
     return;
   }
   Connection& connection = connections_.emplace_back();

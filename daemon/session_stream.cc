@@ -122,13 +122,15 @@ void SessionStream::send(const protocol::ArbiterMessage& message) {
   if (!writing_) write_next();
 }
 
-Result<std::shared_ptr<const rpc::RingWriter>> SessionStream::open_ring() {
-  RTSWAP_ASSIGN(rpc::RingWriter created, rpc::RingWriter::create());
-  const auto ring = std::make_shared<rpc::RingWriter>(std::move(created));
-  std::shared_ptr<rpc::RingWriter> before = ring;  // unmapped without the lock
-  const std::lock_guard lock(mutex_);
-  ring_.swap(before);
-  return ring;
+Result<UniqueFd> SessionStream::open_ring() {
+  UniqueFd memory;
+  RTSWAP_ASSIGN(rpc::RingWriter created, rpc::RingWriter::create(memory));
+  auto ring = std::make_unique<rpc::RingWriter>(std::move(created));
+  {
+    const std::lock_guard lock(mutex_);
+    ring_.swap(ring);
+  }
+  return memory;  // one that was there before is unmapped without the lock
 }
 
 void SessionStream::write_next() {

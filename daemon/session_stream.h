@@ -60,8 +60,9 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
   // The session has its number: later messages carry it, and the limit on the handshake is lifted.
   void name(protocol::SessionId session);
   void send(const protocol::ArbiterMessage& message);
-  // From now on messages stand in a new ring as well. It is kept as long as the stream.
-  Result<std::shared_ptr<const rpc::RingWriter>> open_ring();
+  // From now on messages stand in a new ring as well, which is kept as long as the stream. What the
+  // client opens.
+  Result<UniqueFd> open_ring();
   // Ends the stream after what was sent: the client is given a moment to half-close.
   void finish();
   // Ends it now.
@@ -120,7 +121,7 @@ class SessionStream : public std::enable_shared_from_this<SessionStream> {
   grpc::Alarm farewell_;
   std::deque<v1::ArbiterEnvelope> outbox_;
   uint64_t sent_ = 0;  // messages, ever
-  std::shared_ptr<rpc::RingWriter> ring_;
+  std::unique_ptr<rpc::RingWriter> ring_;
   grpc::Status status_;  // that ends the call
   std::shared_ptr<const UniqueFd> socket_;
   protocol::SessionId session_ = 0;

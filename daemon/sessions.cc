@@ -322,7 +322,7 @@ Result<Sessions::Session*> Sessions::own_session(SessionId id, pid_t pid) {
       violation("session " + std::to_string(id) + " is not one of process " + std::to_string(pid)));
 }
 
-Result<std::shared_ptr<const rpc::RingWriter>> Sessions::open_ring(SessionId id, pid_t pid) {
+Result<UniqueFd> Sessions::open_ring(SessionId id, pid_t pid) {
   StreamPtr stream;
   {
     const std::lock_guard lock(mutex_);

@@ -75,7 +75,7 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   Status note_fetch(protocol::SessionId session, pid_t pid, const std::string& device_uuid);
 
   // Opens the message ring of its session for the process `pid`; errors as note_fetch().
-  Result<std::shared_ptr<const rpc::RingWriter>> open_ring(protocol::SessionId session, pid_t pid);
+  Result<UniqueFd> open_ring(protocol::SessionId session, pid_t pid);
 
   void send(protocol::SessionId session, protocol::ArbiterMessage message) override;
   void close_session(protocol::SessionId session, const Error& reason) override;

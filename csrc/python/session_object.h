@@ -40,6 +40,7 @@ class JobObject {
     return job_;
   }
 
+  bool over() const { return job_ == nullptr; }
   client::JobInfo info() const { return job_ ? job_->info() : last_; }
   // It is over: its facts stay, and its task is not kept open by it any longer. Idempotent.
   void let_go() {

@@ -105,7 +105,7 @@ std::vector<std::vector<driver::StreamHandle>> handles_of(const Streams& streams
 }
 
 void end_job(JobObject& job, const Streams& streams) {
-  if (job.info().ended_ns != 0) return;
+  if (job.over() || job.info().ended_ns != 0) return;
   const auto handles = handles_of(streams);
   take_unlocked([&, native = job.native()] { return native->end_on_all(handles); });
 }

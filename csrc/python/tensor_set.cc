@@ -1,6 +1,9 @@
 #include "csrc/python/tensor_set.h"
 
 #include <ATen/Functions.h>
+#include <c10/core/CPUAllocator.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -40,6 +43,17 @@ void copy_bytes(void* to, c10::Device to_device, void* from, c10::Device from_de
   } else {
     bytes_at(to, bytes, to_device).copy_(bytes_at(from, bytes, from_device));
   }
+}
+
+// Gives the pages of memory back that is freed next and came from torch's CPU allocator: malloc
+// keeps those of tensors below its threshold for later, together as much as a second model.
+// malloc_trim() would look through all of them with the locks that other threads allocate under.
+void drop_pages(const c10::DataPtr& memory, uint64_t bytes) {
+  if (memory.get_deleter() != c10::GetDefaultCPUAllocator()->raw_deleter()) return;
+  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint64_t begin = round_up(reinterpret_cast<uint64_t>(memory.get()), page);
+  const uint64_t end = (reinterpret_cast<uint64_t>(memory.get()) + bytes) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 // The same tensor (type, sizes, strides) over another storage.
@@ -200,7 +214,8 @@ void TensorSet::commit(std::shared_ptr<void> arena) {
 void TensorSet::move_in_place(Extent& extent, std::shared_ptr<void> arena) {
   extent.home = extent.source;
   c10::StorageImpl& storage = *extent.home.unsafeGetStorageImpl();
-  storage.set_data_ptr(lease_address(extent.address, device_, std::move(arena), owner_));
+  drop_pages(storage.set_data_ptr(lease_address(extent.address, device_, std::move(arena), owner_)),
+             extent.bytes);
   storage.set_resizable(false);
   extent.source = {};
 }
@@ -212,6 +227,10 @@ void TensorSet::move_to_new_storage(Extent& extent, std::shared_ptr<void> arena)
       lease_address(extent.address, device_, std::move(arena), owner_), /*allocator=*/nullptr,
       /*resizable=*/false));
   point_members_at(extent, extent.home, -static_cast<int64_t>(extent.begin_bytes));
+  if (extent.source.use_count() == 1) {
+    drop_pages(extent.source.unsafeGetStorageImpl()->_mutable_data_ptr_no_checks(),
+               extent.source.nbytes());
+  }
   extent.source = {};
 }
 

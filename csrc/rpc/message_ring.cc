@@ -55,8 +55,8 @@ void unmap(const RingSlots* slots) {
 
 }  // namespace
 
-Result<RingWriter> RingWriter::create() {
-  UniqueFd memory(memfd_create("rtswap-messages", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+Result<RingWriter> RingWriter::create(UniqueFd& memory) {
+  memory.reset(memfd_create("rtswap-messages", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory) {
     return fail(ErrorCode::descriptor_limit,
                 std::string("no memory for a message ring: ") + strerror(errno));
@@ -67,16 +67,16 @@ Result<RingWriter> RingWriter::create() {
   };
   if (ftruncate(memory.get(), sizeof(RingSlots)) != 0) return no_memory();
   RTSWAP_ASSIGN(void* const address, map(memory.get(), PROT_READ | PROT_WRITE));
-  RingWriter ring(std::move(memory), new (address) RingSlots());
+  RingWriter ring(new (address) RingSlots());
   // Who gets the descriptor cannot take away size or pages: this process would fault, or die, at
   // its next message.
   constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
-  if (fcntl(ring.descriptor(), F_ADD_SEALS, kSeals) != 0) return no_memory();
+  if (fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return no_memory();
   return ring;
 }
 
 RingWriter::RingWriter(RingWriter&& other) noexcept
-    : memory_(std::move(other.memory_)), slots_(std::exchange(other.slots_, nullptr)) {}
+    : slots_(std::exchange(other.slots_, nullptr)) {}
 
 RingWriter::~RingWriter() { unmap(slots_); }
 

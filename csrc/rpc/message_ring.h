@@ -25,22 +25,19 @@ class RingSlots;  // the mapping
 
 class RingWriter {
  public:
-  // `descriptor_limit`, or `out_of_memory`.
-  static Result<RingWriter> create();
+  // Keeps no descriptor. `memory`: set to what a reader opens. `descriptor_limit`, or
+  // `out_of_memory`.
+  static Result<RingWriter> create(UniqueFd& memory);
   RingWriter(RingWriter&& other) noexcept;
   RingWriter& operator=(RingWriter&&) = delete;
   ~RingWriter();
-
-  // What a reader opens; stays this object's.
-  int descriptor() const noexcept { return memory_.get(); }
 
   // One call at a time, with rising numbers.
   void put(uint64_t number, const google::protobuf::MessageLite& message);
 
  private:
-  RingWriter(UniqueFd memory, RingSlots* slots) : memory_(std::move(memory)), slots_(slots) {}
+  explicit RingWriter(RingSlots* slots) : slots_(slots) {}
 
-  UniqueFd memory_;
   RingSlots* slots_;
 };
 

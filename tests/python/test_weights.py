@@ -385,6 +385,35 @@ print("loaded", size, grown)
 """
 
 
+REGISTERING = """
+import gc, pathlib, re
+import torch, rtswap
+from torch import nn
+
+def memory():  # the simulated device's chunks are shared memory
+    status = pathlib.Path("/proc/self/status").read_text()
+    return sum(1024 * int(re.search(name + r":\\s+(\\d+) kB", status)[1])
+               for name in ("RssAnon", "RssFile"))
+
+rtswap.enable(simulate="256MiB", link_bandwidth="4GB")
+warm_up = nn.Linear(512, 512)
+rtswap.register(warm_up).close()
+before = memory()
+model = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(128)))
+task = rtswap.register(model)
+gc.collect()
+grown = memory() - before
+print(task.stats().host_bytes, grown)
+"""
+
+
+def test_a_model_on_the_cpu_is_moved_and_leaves_no_second_copy():
+    # Tensors of 1 MiB come from malloc's heap, which keeps what is freed.
+    size, grown = map(int, finish(start(REGISTERING)).split())
+    assert size == 128 << 20
+    assert grown < 1.2 * size  # with the tensors of before: 2 * size
+
+
 def memory_for_loading(folder: Path, arbiter: str, layers: int, share: float) -> tuple[int, int]:
     """(bytes of a model that fills ``share`` of the budget, bytes by which the host's resident
     memory rose at most while it was read from files), in a process of its own."""

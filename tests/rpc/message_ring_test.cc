@@ -16,14 +16,14 @@ using rpc::RingWriter;
 
 namespace {
 
-RingWriter make_writer() {
-  auto writer = RingWriter::create();
+RingWriter make_writer(UniqueFd& memory) {
+  auto writer = RingWriter::create(memory);
   REQUIRE(writer.has_value());
   return std::move(*writer);
 }
 
-RingReader make_reader(const RingWriter& writer) {
-  auto reader = RingReader::open(UniqueFd(::fcntl(writer.descriptor(), F_DUPFD_CLOEXEC, 0)));
+RingReader make_reader(UniqueFd memory) {
+  auto reader = RingReader::open(std::move(memory));
   REQUIRE(reader.has_value());
   return std::move(*reader);
 }
@@ -45,8 +45,9 @@ bool whole(const v1::ArbiterEnvelope& envelope) {
 }  // namespace
 
 TEST_CASE("a message ring gives each message for its number only") {
-  RingWriter writer = make_writer();
-  const RingReader reader = make_reader(writer);
+  UniqueFd memory;
+  RingWriter writer = make_writer(memory);
+  const RingReader reader = make_reader(std::move(memory));
   v1::ArbiterEnvelope envelope;
   CHECK_FALSE(reader.read(1, envelope));
   writer.put(1, numbered(1));
@@ -61,8 +62,9 @@ TEST_CASE("a message ring gives each message for its number only") {
 }
 
 TEST_CASE("a message ring keeps its latest messages and forgets the others") {
-  RingWriter writer = make_writer();
-  const RingReader reader = make_reader(writer);
+  UniqueFd memory;
+  RingWriter writer = make_writer(memory);
+  const RingReader reader = make_reader(std::move(memory));
   const uint64_t last = 3 * rpc::kRingMessages + 5;
   for (uint64_t number = 1; number <= last; ++number) writer.put(number, numbered(number));
   v1::ArbiterEnvelope envelope;
@@ -72,8 +74,9 @@ TEST_CASE("a message ring keeps its latest messages and forgets the others") {
 }
 
 TEST_CASE("a message that is too long for the ring leaves a gap") {
-  RingWriter writer = make_writer();
-  const RingReader reader = make_reader(writer);
+  UniqueFd memory;
+  RingWriter writer = make_writer(memory);
+  const RingReader reader = make_reader(std::move(memory));
   v1::ArbiterEnvelope longest;
   const auto pad_to = [&](size_t bytes) {
     std::string text;
@@ -96,8 +99,9 @@ TEST_CASE("a message that is too long for the ring leaves a gap") {
 }
 
 TEST_CASE("a reader of a message ring never sees half a message") {
-  RingWriter writer = make_writer();
-  const RingReader reader = make_reader(writer);
+  UniqueFd memory;
+  RingWriter writer = make_writer(memory);
+  const RingReader reader = make_reader(std::move(memory));
   constexpr uint64_t kMessages = 200'000;
   std::atomic<uint64_t> newest{0};
   std::thread writing([&] {
@@ -122,8 +126,9 @@ TEST_CASE("a reader of a message ring never sees half a message") {
 }
 
 TEST_CASE("a message ring cannot be changed by its reader, and is told from other files") {
-  const RingWriter writer = make_writer();
-  const int ring = writer.descriptor();
+  UniqueFd memory;
+  const RingWriter writer = make_writer(memory);
+  const int ring = memory.get();
   CHECK(::ftruncate(ring, 0) != 0);
   CHECK(::fallocate(ring, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096) != 0);
   CHECK(::pwrite(ring, "x", 1, 0) < 0);
