@@ -1,6 +1,6 @@
 """Types of the extension. See csrc/python for what each call means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -138,6 +138,9 @@ class Session:
     def add_segment(
         self, arena: int, kind: int, bytes: int, progress: Callable[[int, int], None] | None
     ) -> Segment: ...
+    def keep_scratch(
+        self, arena: int, segment_address: int, ranges: Sequence[tuple[int, int]]
+    ) -> None: ...
     def publish_arena(self, arena: int, limit_ns: int) -> None: ...
     def discard_growth(self, arena: int) -> None: ...
     def save_arena(self, arena: int) -> None: ...

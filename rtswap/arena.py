@@ -64,6 +64,11 @@ class Arena:
             quietly(lambda: self._session.discard_growth(self.id), f"the growth of {self._label}")
             raise
 
+    def keep_scratch(self, segment: _core.Segment, ranges: Sequence[tuple[int, int]]) -> None:
+        """Contents of the chunks under these addresses and sizes outlive jobs from now on, those of
+        the segment's other chunks do not. REQUIRES: it is scratch; inside a job."""
+        self._session.keep_scratch(self.id, segment.address, ranges)
+
     def resident_chunks(self) -> int:
         return self._session.arena_stats(self.id)["resident_chunks"]
 
@@ -72,6 +77,7 @@ class Arena:
         found = self._session.arena_stats(self.id)
         found["arena_bytes"] = found.pop("chunks") * self._chunk_bytes
         found["resident_bytes"] = found.pop("resident_chunks") * self._chunk_bytes
+        found["kept_scratch_bytes"] = found.pop("kept_chunks") * self._chunk_bytes
         found["guarded_bytes"] = found.pop("guarded_chunks") * self._chunk_bytes
         return found
 

@@ -328,6 +328,9 @@ class Job:
 
     def _end(self, native: _core.Job) -> None:
         try:
+            # Before the arbiter hears of the end: from then on it may take the memory.
+            if not native.info().ended_ns:
+                self._task._memory.keep_regions()
             native.end(self._streams)
             self._task._memory.settle_regions()
         except Exception:

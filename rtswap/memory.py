@@ -204,6 +204,11 @@ class Memory:
             what,
         )
 
+    def keep_regions(self) -> None:
+        """The job is about to end: what is alive in its regions must not be lost with it."""
+        for region in self.regions:
+            region.keep()
+
     def settle_regions(self) -> None:
         """The grant's work has completed on the device."""
         for region in self.regions:

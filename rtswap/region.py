@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from rtswap import _core, runtime
+from rtswap.arena import Arena
 from rtswap.collect import Kind, kind_named
-from rtswap.errors import InvalidArgument, NotResident
+from rtswap.errors import Error, InvalidArgument, NotResident
 from rtswap.jobs import current_job
 from rtswap.residency import task_of
 from rtswap.tasks import Task
@@ -28,18 +29,25 @@ class Region:
     has a pool of its own. On the simulated device tensors stay in ordinary memory; only the space
     is accounted for.
 
-    A ``scratch`` region is worthless after the job: copy what you keep (``.clone()`` outside the
-    block, ``.cpu()``). A ``mutable`` one keeps its contents, as captured graphs need it.
+    A ``scratch`` region is free of copies as long as nothing in it is alive when a job ends: copy
+    results out (``.clone()`` outside the block, ``.cpu()``). The chunks under what is alive then
+    are kept as those of a ``mutable`` region, until nothing is at the end of a later job; promises
+    do not count these copies. A ``mutable`` one keeps all contents, as captured graphs need it.
 
     The workspaces that cuBLAS keeps for each thread and stream stay outside, for the stream that is
     current at the entry. On another stream use cuBLAS once before you enter.
     """
 
-    def __init__(self, task: Task, segment: _core.Segment, kind: Kind) -> None:
+    def __init__(self, task: Task, arena: Arena, segment: _core.Segment, kind: Kind) -> None:
         self._task = task
+        self._arena = arena
+        self._segment = segment
         self._kind = kind
         self._native = _core.Region(segment.address, segment.bytes)
         self._local = threading.local()
+        self._pools: set[tuple[int, int]] = set()
+        """Ids of all threads' pools; of those that have ended, too, while they have segments."""
+        self._kept_bytes = 0
         self._warned = False
 
     @property
@@ -54,6 +62,12 @@ class Region:
     @property
     def peak_bytes(self) -> int:
         return self._native.peak_bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of tensors in a scratch region that outlived its last job and keep their contents.
+        ``TaskStats.kept_scratch_bytes`` says what is copied for them."""
+        return self._kept_bytes
 
     def __enter__(self) -> Region:
         job = current_job()
@@ -84,22 +98,58 @@ class Region:
         finally:
             self._native.leave()
 
+    def keep(self) -> None:
+        """The job is about to end: what is alive in scratch memory keeps its contents."""
+        if self._kind is not Kind.SCRATCH:
+            return
+        try:
+            live = self._live_blocks()
+            if live or self._kept_bytes:
+                self._arena.keep_scratch(self._segment, live)
+        except (Error, RuntimeError) as error:  # the grant must be given back in any case
+            self._report_lost(error)
+            return
+        self._kept_bytes = sum(size for _, size in live)
+        if live:
+            self._report_kept()
+
     def settle(self) -> None:
-        """The job is over: freed segments may serve any stream; live blocks are a mistake."""
+        """The job is over: freed segments may serve any stream."""
         self._native.settle()
-        if self._kind is Kind.SCRATCH and not self._warned and self._live_bytes():
-            self._warned = True
-            log.warning(
-                "task '%s': %s of tensors in a scratch region are alive after its job. Their "
-                "contents are lost, and touching them on a GPU ends its context: copy results "
-                "out of the region, and drop the rest, before the job ends.",
-                self._task.name,
-                show_bytes(self._live_bytes()),
-            )
 
     def retire(self) -> None:
         self._local = threading.local()
+        self._pools.clear()
+        self._kept_bytes = 0
         self._native.retire()
+
+    def _report_kept(self) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "task '%s': %s of tensors in a scratch region are alive after its job. They keep their "
+            "contents, at a cost that promises do not count: their chunks (%s now) are copied to "
+            "the host when they leave the device, and back for the next job; the region has %s of "
+            "pinned host memory from now on. Copy results out of the region and drop the rest "
+            "before the job ends, or make the region with kind='mutable'. Touching such a tensor "
+            "outside jobs ends the context of a GPU.",
+            self._task.name,
+            show_bytes(self._kept_bytes),
+            show_bytes(self._arena.stats()["kept_scratch_bytes"]),
+            show_bytes(self.bytes),
+        )
+
+    def _report_lost(self, error: Exception) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.error(
+            "task '%s': the contents of tensors in a scratch region that are alive after its job "
+            "are lost: %s. Copy results out of the region and drop the rest before the job ends.",
+            self._task.name,
+            error,
+        )
 
     def _contexts(self) -> list[Any]:
         contexts: list[Any] | None = getattr(self._local, "contexts", None)
@@ -113,15 +163,23 @@ class Region:
         if pool is None:
             with torch.cuda.device(self._task.device):
                 pool = self._local.pool = torch.cuda.MemPool(_allocator())
+        self._pools.add(pool.id)
         context = torch.cuda.use_mem_pool(pool, self._task.device)
         context.__enter__()
         return context
 
-    def _live_bytes(self) -> int:
-        pool = getattr(self._local, "pool", None)
-        if pool is None:
-            return 0
-        return sum(int(segment["allocated_size"]) for segment in pool.snapshot())
+    def _live_blocks(self) -> list[tuple[int, int]]:
+        """Addresses and sizes of what tensors use, in the pools of all threads."""
+        live = []
+        for pool in tuple(self._pools):
+            segments = torch.cuda.memory_snapshot(pool)  # type: ignore[no-untyped-call]
+            if not segments:  # it is named again when it is entered again
+                self._pools.discard(pool)
+            for segment in segments:
+                for block in segment["blocks"]:
+                    if block["state"] == "active_allocated":
+                        live.append((int(block["address"]), int(block["size"])))
+        return live
 
 
 _multiplied = threading.local()
@@ -174,7 +232,7 @@ def region(
             f"The memory of task '{owner.name}' cannot grow while one of its jobs is running."
         )
     segment = arena.add_space(parse_bytes(size, "size"), chosen, timeout)
-    made = Region(owner, segment, chosen)
+    made = Region(owner, arena, segment, chosen)
     owner._memory.regions.append(made)
     state = runtime.require()
     state.region_bytes += made.bytes

@@ -85,6 +85,9 @@ class TaskStats:
     arena_bytes: int
     resident_bytes: int
     host_bytes: int
+    kept_scratch_bytes: int
+    """Of scratch regions: chunks that are copied as mutable ones, because tensors in them outlived
+    their job."""
     guarded_bytes: int
     """Of evicted memory that reads as NaN now: with ``enable(guard=True)`` all that was evicted."""
     guard_failures: int

@@ -270,6 +270,14 @@ Result<std::shared_ptr<Device>> Core::retire(engine::ArenaId id) {
   return devices_[arena->device];
 }
 
+Status Core::keep_scratch(engine::ArenaId id, driver::Address segment_address,
+                          std::span<const engine::ByteRange> bytes) {
+  RTSWAP_ASSIGN(const std::shared_ptr<Device> device, device_of(id));
+  Status kept = device->engine().keep_scratch(id, segment_address, bytes);
+  if (!kept) return fail(device->explain(std::move(kept).error()));
+  return kept;
+}
+
 Status Core::save_arena(engine::ArenaId id) {
   RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
   device->engine().evict(id, 0);
@@ -299,14 +307,15 @@ Status Core::close_arena(engine::ArenaId id) {
   return {};
 }
 
+Result<std::shared_ptr<Device>> Core::device_of(engine::ArenaId id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = arenas_.find(id);
+  if (found == arenas_.end()) return no_such_arena(id);
+  return devices_[found->second.device];
+}
+
 Result<engine::ArenaStats> Core::arena_stats(engine::ArenaId id) const {
-  std::shared_ptr<Device> device;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = arenas_.find(id);
-    if (found == arenas_.end()) return no_such_arena(id);
-    device = devices_[found->second.device];
-  }
+  RTSWAP_ASSIGN(const std::shared_ptr<Device> device, device_of(id));
   return device->engine().stats(id);
 }
 

@@ -58,6 +58,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
                                       const std::function<void(uint64_t, uint64_t)>& progress);
   Status publish_arena(engine::ArenaId arena, int64_t limit_ns);
   Status discard_growth(engine::ArenaId arena);
+  Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,
+                      std::span<const engine::ByteRange> bytes);
   Status save_arena(engine::ArenaId arena);
   Status close_arena(engine::ArenaId arena);
   Result<engine::ArenaStats> arena_stats(engine::ArenaId arena) const;
@@ -186,6 +188,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // The arena, when it and the session can be used.
   Result<ArenaRecord*> open_arena_of(engine::ArenaId id);
   Status check_task(const TaskRecord& task) const;
+  // Takes the mutex.
+  Result<std::shared_ptr<Device>> device_of(engine::ArenaId id) const;
   // Takes the arena out of use, for good. Its device is returned.
   Result<std::shared_ptr<Device>> retire(engine::ArenaId id);
   void send_open_arena(const ArenaRecord& arena);

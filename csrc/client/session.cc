@@ -130,6 +130,10 @@ class SessionHandle final : public Session {
   Status discard_growth(engine::ArenaId arena) override {
     return guarded(core_, &Core::discard_growth, arena);
   }
+  Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,
+                      std::span<const engine::ByteRange> bytes) override {
+    return guarded(core_, &Core::keep_scratch, arena, segment_address, bytes);
+  }
   Status save_arena(engine::ArenaId arena) override {
     return guarded(core_, &Core::save_arena, arena);
   }

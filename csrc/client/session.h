@@ -204,6 +204,10 @@ class Session {
   virtual Status publish_arena(engine::ArenaId arena, int64_t limit_ns) = 0;
   // Takes segments that were added since the last size in force out again, with their images.
   virtual Status discard_growth(engine::ArenaId arena) = 0;
+  // Of a scratch segment, which chunks keep their contents; see Engine::keep_scratch(). Called
+  // within a job of the arena, before its end. Blocks while host memory is made.
+  virtual Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,
+                              std::span<const engine::ByteRange> bytes) = 0;
   // Brings every byte that only the device has to the host images. Needs neither a grant nor a link
   // to the arbiter; the arena can only be closed afterwards. REQUIRES: its tasks are closed.
   // Blocks.

@@ -22,7 +22,7 @@ struct Arena {
   struct Backing {
     driver::Address address = 0;  // 0: given back
     uint64_t reserved_bytes = 0;
-    std::unique_ptr<HostImage> image;  // empty: scratch
+    std::unique_ptr<HostImage> image;  // empty: scratch of which nothing was ever kept
   };
 
   const ArenaId id;

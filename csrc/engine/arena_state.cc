@@ -39,8 +39,9 @@ Segment ArenaState::append(Kind kind, uint64_t bytes, driver::Address address, s
   };
   segments_.push_back(segment);
   used_.resize(used_.size() + segment.chunks, false);
+  kept_.resize(used_.size(), false);
   guarded_.resize(used_.size(), false);
-  if (kind != Kind::scratch) stats_.host_bytes += bytes;
+  if (host != nullptr) stats_.host_bytes += bytes;
   return segment;
 }
 
@@ -50,11 +51,12 @@ void ArenaState::truncate(uint32_t first) {
   RTSWAP_CHECK(guarded({first, total() - first}).empty(),
                "guarded beyond position " + std::to_string(first));
   while (!segments_.empty() && segments_.back().first_position >= first) {
-    if (segments_.back().kind != Kind::scratch) stats_.host_bytes -= segments_.back().bytes;
+    if (segments_.back().host != nullptr) stats_.host_bytes -= segments_.back().bytes;
     used_.resize(segments_.back().first_position);
     segments_.pop_back();
   }
   RTSWAP_CHECK(total() == first, "no segment begins at position " + std::to_string(first));
+  kept_.resize(first);
   guarded_.resize(first);
   once_mapped_ = std::min(once_mapped_, first);
 }
@@ -94,10 +96,60 @@ void ArenaState::unmapped(const Run& run) {
   stats_.evicted_bytes += run.copy_bytes;
 }
 
+std::vector<Range> ArenaState::positions_of(size_t segment,
+                                            std::span<const ByteRange> bytes) const {
+  const Segment& whole = segments_[segment];
+  std::vector<Range> positions;
+  for (const ByteRange& range : bytes) {
+    const uint64_t offset_bytes = range.address - whole.address;
+    RTSWAP_CHECK(offset_bytes <= whole.bytes && range.bytes <= whole.bytes - offset_bytes,
+                 "bytes beyond their segment");
+    const auto first = static_cast<uint32_t>(offset_bytes / chunk_bytes_);
+    const auto end = static_cast<uint32_t>(div_up(offset_bytes + range.bytes, chunk_bytes_));
+    positions.push_back({whole.first_position + first, end - first});
+  }
+  return positions;
+}
+
+bool ArenaState::can_keep(size_t segment, std::span<const ByteRange> bytes) const {
+  for (const Range& range : positions_of(segment, bytes)) {
+    for (uint32_t position = std::max(range.first, landed_); position < range.end(); ++position) {
+      if (!kept_[position]) return false;
+    }
+  }
+  return true;
+}
+
+void ArenaState::keep(size_t segment, std::span<const ByteRange> bytes) {
+  const Segment& whole = segments_[segment];
+  RTSWAP_CHECK(whole.kind == Kind::scratch && (bytes.empty() || whole.host != nullptr),
+               "not a scratch segment with an image");
+  RTSWAP_CHECK(can_keep(segment, bytes), "kept what is not there");
+  const auto before = std::vector<bool>(kept_.begin() + whole.first_position,
+                                        kept_.begin() + whole.first_position + whole.chunks);
+  std::fill_n(kept_.begin() + whole.first_position, whole.chunks, false);
+  for (const Range& range : positions_of(segment, bytes)) {
+    std::fill_n(kept_.begin() + range.first, range.count, true);
+  }
+  for (uint32_t i = 0; i < whole.chunks; ++i) {
+    const uint32_t position = whole.first_position + i;
+    // What was kept before and has left since was saved then.
+    used_[position] = kept_[position] && (used_[position] || !before[i]);
+  }
+}
+
+void ArenaState::set_image(size_t segment, std::byte* host) {
+  RTSWAP_CHECK(segments_[segment].host == nullptr, "an image of a segment that has one");
+  segments_[segment].host = host;
+  stats_.host_bytes += segments_[segment].bytes;
+}
+
 void ArenaState::mark_used() {
   for (const Segment& segment : segments_) {
-    if (segment.kind != Kind::mutable_state) continue;
-    std::fill_n(used_.begin() + segment.first_position, segment.chunks, true);
+    const auto end = segment.first_position + segment.chunks;
+    for (uint32_t position = segment.first_position; position < end; ++position) {
+      if (segment.kind == Kind::mutable_state || kept_[position]) used_[position] = true;
+    }
   }
 }
 
@@ -123,6 +175,7 @@ ArenaStats ArenaState::stats() const {
   ArenaStats result = stats_;
   result.chunks = total();
   result.resident_chunks = landed_;
+  result.kept_chunks = static_cast<uint32_t>(std::count(kept_.begin(), kept_.end(), true));
   result.guarded_chunks = static_cast<uint32_t>(std::count(guarded_.begin(), guarded_.end(), true));
   return result;
 }

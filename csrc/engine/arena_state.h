@@ -1,5 +1,6 @@
 // Pure bookkeeping of one arena: its segments, the chunk under each position, what has landed, what
-// was used since it was last written back, and where a guard lies. No driver calls, no threads.
+// was used since it was last written back, what of scratch is kept, and where a guard lies. No
+// driver calls, no threads.
 //
 //   0          landed          mapped          total
 //   |  resident  |  restoring     |  not here    |
@@ -56,25 +57,38 @@ class ArenaState {
   void set_guarded(Range range, bool guarded);
   void count_guard_failure() noexcept { ++stats_.guard_failures; }
 
-  // Every mutable position may differ from the host image from now on.
+  // What is under these bytes of a scratch segment can be kept: it is resident, or kept already.
+  // REQUIRES here and below: `segment` is the index of a scratch segment, the bytes lie in it.
+  bool can_keep(size_t segment, std::span<const ByteRange> bytes) const;
+  // The positions under these bytes are kept from now on, as mutable ones are, and the others of
+  // the segment are not. REQUIRES: can_keep(); an image, unless there are no bytes.
+  void keep(size_t segment, std::span<const ByteRange> bytes);
+  // A scratch segment has this host image from now on.
+  void set_image(size_t segment, std::byte* host);
+
+  // Every mutable or kept position may differ from the host image from now on.
   void mark_used();
-  // Positions from `first` on that are resident, mutable and used since they were written back.
+  // Positions from `first` on that are resident and used since they were written back.
   std::vector<Range> unsaved(uint32_t first) const;
   void count_written_back(uint64_t bytes) noexcept { stats_.written_back_bytes += bytes; }
   void count_repaired(uint64_t bytes) noexcept { stats_.repaired_writes += bytes; }
 
   std::vector<Run> split(Range range, uint64_t largest_bytes) const {
-    return engine::split(segments_, chunk_bytes_, range, largest_bytes);
+    return engine::split(segments_, kept_, chunk_bytes_, range, largest_bytes);
   }
   ArenaStats stats() const;
 
  private:
+  // The positions of the segment under these bytes.
+  std::vector<Range> positions_of(size_t segment, std::span<const ByteRange> bytes) const;
+
   uint64_t chunk_bytes_;
   std::vector<Segment> segments_;
   std::vector<uint32_t> chunks_;  // by position
   uint32_t landed_ = 0;
   uint32_t once_mapped_ = 0;   // as far as memory ever was
-  std::vector<bool> used_;     // by position; always false but for mutable ones
+  std::vector<bool> used_;     // by position; always false but for mutable and kept ones
+  std::vector<bool> kept_;     // by position; always false but for those of scratch segments
   std::vector<bool> guarded_;  // by position; always false where a chunk is mapped
   ArenaStats stats_;           // its counters; the rest is filled in by stats()
 };

@@ -1,5 +1,6 @@
 #include "csrc/engine/command_order.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "csrc/base/check.h"
@@ -14,6 +15,12 @@ void CommandOrder::add(Command command) {
 bool CommandOrder::may_start() const noexcept {
   if (waiting_.empty() || evicting_) return false;
   return running_ == 0 || std::holds_alternative<RestoreCommand>(waiting_.front());
+}
+
+bool CommandOrder::evicts() const noexcept {
+  return evicting_ || std::any_of(waiting_.begin(), waiting_.end(), [](const Command& command) {
+           return std::holds_alternative<EvictCommand>(command);
+         });
 }
 
 Command CommandOrder::start() {

@@ -27,6 +27,8 @@ class CommandOrder {
   void add(Command command);
   // True when there is a next command and it may start now.
   bool may_start() const noexcept;
+  // An eviction waits or runs.
+  bool evicts() const noexcept;
   // The next command, which runs until finished() is called for it. REQUIRES: may_start().
   Command start();
   // One running command is done. Restores finish in the order in which they were started.

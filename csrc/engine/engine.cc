@@ -1,7 +1,9 @@
 #include "csrc/engine/engine.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -23,6 +25,32 @@ tl::unexpected<Error> no_such_arena(ArenaId id) {
 
 tl::unexpected<Error> is_closing(const Arena& arena) {
   return fail(ErrorCode::closed, "arena " + arena.label + " is being closed");
+}
+
+bool lies_in(const ByteRange& range, const Segment& segment) {
+  return range.address >= segment.address && range.address - segment.address <= segment.bytes &&
+         range.bytes <= segment.bytes - (range.address - segment.address);
+}
+
+// The index of the scratch segment that begins there. REQUIRES the arena's mutex.
+Result<size_t> find_scratch(const Arena& arena, driver::Address address,
+                            std::span<const ByteRange> bytes) {
+  if (arena.closing) return is_closing(arena);
+  const auto segments = arena.state.segments();
+  const auto segment =
+      std::find_if(segments.begin(), segments.end(), [&](const Segment& candidate) {
+        return candidate.kind == Kind::scratch && candidate.address == address;
+      });
+  if (segment == segments.end()) {
+    return fail(ErrorCode::invalid_argument,
+                "no scratch segment of arena " + arena.label + " begins there");
+  }
+  if (!std::all_of(bytes.begin(), bytes.end(),
+                   [&](const ByteRange& range) { return lies_in(range, *segment); })) {
+    return fail(ErrorCode::invalid_argument,
+                "bytes outside the scratch segment of arena " + arena.label);
+  }
+  return static_cast<size_t>(segment - segments.begin());
 }
 
 }  // namespace
@@ -48,6 +76,8 @@ class Engine::Impl {
   Result<Segment> add_segment(ArenaId id, Kind kind, uint64_t bytes,
                               const HostImages::Progress& progress);
   Status discard_segments(ArenaId id, uint32_t first_position);
+  Status keep_scratch(ArenaId id, driver::Address segment_address,
+                      std::span<const ByteRange> bytes);
   void submit(ArenaId id, Command command);
   Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
   Status close_arena(ArenaId id);
@@ -179,6 +209,35 @@ Status Engine::Impl::discard_segments(ArenaId id, uint32_t first_position) {
   return status;
 }
 
+Status Engine::Impl::keep_scratch(ArenaId id, driver::Address segment_address,
+                                  std::span<const ByteRange> bytes) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  uint64_t image_bytes = 0;
+  {
+    const std::lock_guard lock(arena->mutex);
+    RTSWAP_ASSIGN(const size_t index, find_scratch(*arena, segment_address, bytes));
+    const Segment& segment = arena->state.segments()[index];
+    if (!bytes.empty() && segment.host == nullptr) image_bytes = segment.bytes;
+  }
+  std::unique_ptr<HostImage> image;  // one that is not taken goes without the mutex
+  if (image_bytes > 0) {
+    RTSWAP_ASSIGN(image, images_.make(image_bytes, {}));
+  }
+  const std::lock_guard lock(arena->mutex);
+  RTSWAP_ASSIGN(const size_t index, find_scratch(*arena, segment_address, bytes));
+  if (arena->order.evicts() || !arena->state.can_keep(index, bytes)) {
+    return fail(ErrorCode::invalid_argument, "memory of arena " + arena->label +
+                                                 " that is not there, or leaves, cannot be kept");
+  }
+  if (image != nullptr && arena->state.segments()[index].host == nullptr) {
+    arena->state.set_image(index, image->data());
+    arena->backings[index].image = std::move(image);
+  }
+  arena->state.keep(index, bytes);
+  return {};
+}
+
 void Engine::Impl::submit(ArenaId id, Command command) {
   if (const ArenaPtr arena = find(id)) dispatcher_.submit(arena, std::move(command));
 }
@@ -246,6 +305,11 @@ Result<Segment> Engine::add_segment(ArenaId arena, Kind kind, uint64_t bytes,
 
 Status Engine::discard_segments(ArenaId arena, uint32_t first_position) {
   return impl_->discard_segments(arena, first_position);
+}
+
+Status Engine::keep_scratch(ArenaId arena, driver::Address segment_address,
+                            std::span<const ByteRange> bytes) {
+  return impl_->keep_scratch(arena, segment_address, bytes);
 }
 
 void Engine::restore(ArenaId arena, uint32_t first_position, std::vector<uint32_t> chunks) {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,13 +34,21 @@ using ArenaId = uint32_t;
 enum class Kind : uint8_t {
   read_only,      // the host image is the master: eviction only unmaps
   mutable_state,  // written back whole at each eviction after a use
-  scratch,        // neither restored nor written back: contents are undefined at each job start
+  scratch,        // neither restored nor written back: contents are undefined at each job start,
+                  // but for what keep_scratch() names
+};
+
+// Bytes of a device.
+struct ByteRange {
+  driver::Address address = 0;
+  uint64_t bytes = 0;
 };
 
 struct Segment {
   driver::Address address = 0;  // device (simulated: process) address of the first byte
-  std::byte* host = nullptr;    // host image; nullptr for scratch. Valid until the arena is closed.
-  uint64_t bytes = 0;           // as asked for; the range is chunk-rounded
+  // Host image; nullptr for scratch until something of it is kept. Valid until the arena is closed.
+  std::byte* host = nullptr;
+  uint64_t bytes = 0;  // as asked for; the range is chunk-rounded
   uint32_t first_position = 0;
   uint32_t chunks = 0;
   uint64_t chunk_bytes = 0;
@@ -51,11 +60,12 @@ struct ArenaStats {
   uint32_t resident_chunks = 0;
   uint64_t host_bytes = 0;
   uint64_t restored_bytes = 0;      // copied in since it was opened
-  uint64_t evicted_bytes = 0;       // held by positions that were evicted; scratch holds none
+  uint64_t evicted_bytes = 0;       // held by positions that were evicted; only kept scratch counts
   uint64_t written_back_bytes = 0;  // copied out
   uint64_t repaired_writes = 0;     // read_only bytes found changed and written back (verify)
   uint32_t guarded_chunks = 0;      // evicted positions under which the guard lies now
   uint64_t guard_failures = 0;      // attempts to put it under evicted positions that failed
+  uint32_t kept_chunks = 0;         // of scratch segments, as keep_scratch() says
 };
 
 // What became of the arbiter's commands.
@@ -112,6 +122,16 @@ class Engine {
   // `invalid_argument` where memory is mapped under them. REQUIRES: no restore was given for them.
   Status discard_segments(ArenaId arena, uint32_t first_position);
 
+  // From now on the chunks of a scratch segment under these bytes are treated as mutable ones, used
+  // just now: contents outlive jobs. Those of its other chunks do not, so that no bytes make all of
+  // it scratch again. The first bytes make the host image of the segment, which stays until the
+  // arena is closed; that blocks as in add_segment(). `segment_address`: of its first byte.
+  // Errors, which change nothing: host_memory; invalid_argument for what is no scratch segment or
+  // lies outside of it, and where chunks not kept so far are not resident or an eviction of the
+  // arena was given. REQUIRES: the arbiter may not evict what it is about: called within a job.
+  Status keep_scratch(ArenaId arena, driver::Address segment_address,
+                      std::span<const ByteRange> bytes);
+
   // Commands of the arbiter, queued. restore maps bank chunk chunks[i] at position
   // first_position + i and copies it in; evict unmaps positions keep_chunks.., writing back what
   // must not be lost. Each is answered by the listener, but for a restore of no chunks and commands
@@ -119,7 +139,7 @@ class Engine {
   void restore(ArenaId arena, uint32_t first_position, std::vector<uint32_t> chunks);
   void evict(ArenaId arena, uint32_t keep_chunks);
 
-  // Marks the arena as used: from now on its mutable segments may differ from the host image.
+  // Marks the arena as used: what is mutable or kept may differ from the host image from now on.
   // Called at the start of each use (job, residents outside jobs).
   void mark_used(ArenaId arena);
 

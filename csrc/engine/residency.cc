@@ -6,7 +6,7 @@
 namespace rtswap::engine {
 namespace {
 
-// The runs of these ranges, one for each segment. REQUIRES the arena's mutex.
+// The runs of these ranges, as large as they can be. REQUIRES the arena's mutex.
 std::vector<Run> runs_of(const Arena& arena, const std::vector<Range>& ranges) {
   std::vector<Run> runs;
   for (const Range& range : ranges) {

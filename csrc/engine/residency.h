@@ -38,8 +38,8 @@ class Residency {
   // failure none.
   Status map(Arena& arena, const Run& run, std::span<const uint32_t> chunks) const;
 
-  // Unmaps positions keep, keep + 1, ... that are resident, one call for each segment, from the
-  // tail. On failure what is still mapped is still resident. REQUIRES: no leftovers.
+  // Unmaps positions keep, keep + 1, ... that are resident, one call for each run of a kind, from
+  // the tail. On failure what is still mapped is still resident. REQUIRES: no leftovers.
   Status unmap_resident(Arena& arena, uint32_t keep) const;
 
   // Unmaps what a failed restore left mapped beyond the resident positions.

@@ -23,7 +23,7 @@ struct Range {
 struct Run {
   Range positions;
   driver::Address address = 0;
-  std::byte* host = nullptr;  // nullptr: scratch
+  std::byte* host = nullptr;  // nullptr: scratch that is not kept
   // What a copy moves: chunks of the run, less what the last chunk of its segment leaves unused.
   uint64_t copy_bytes = 0;
   Kind kind = Kind::read_only;
@@ -37,10 +37,12 @@ struct Run {
 // job that runs while its memory arrives waits for one of them at most longer than it must.
 inline constexpr uint64_t kBatch_bytes = uint64_t{32} << 20;
 
-// Splits `range` at the borders of segments, and into runs that map at most `largest_bytes` (but at
-// least one chunk). Runs are in order of position and cover the range exactly.
-// REQUIRES: the range lies within the segments, which are in order of position without gaps.
-std::vector<Run> split(std::span<const Segment> segments, uint64_t chunk_bytes, Range range,
-                       uint64_t largest_bytes);
+// Splits `range` at the borders of segments and of what is kept in scratch ones (`kept`, by
+// position), and into runs that map at most `largest_bytes` (but at least one chunk). Runs are in
+// order of position and cover the range exactly.
+// REQUIRES: the range lies within the segments, which are in order of position without gaps; those
+// in which something is kept have a host image.
+std::vector<Run> split(std::span<const Segment> segments, const std::vector<bool>& kept,
+                       uint64_t chunk_bytes, Range range, uint64_t largest_bytes);
 
 }  // namespace rtswap::engine

@@ -3,6 +3,9 @@
 #include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
+#include <utility>
+#include <vector>
+
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/values.h"
@@ -75,6 +78,15 @@ engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int k
   if (report) forward = [&report](uint64_t done, uint64_t total) { report(done, total); };
   return take_unlocked(
       [&] { return session->add_segment(arena, static_cast<engine::Kind>(kind), bytes, forward); });
+}
+
+// `ranges`: addresses and bytes.
+void keep_scratch(SessionObject& session, engine::ArenaId arena, driver::Address segment_address,
+                  const std::vector<std::pair<uint64_t, uint64_t>>& ranges) {
+  std::vector<engine::ByteRange> bytes;
+  bytes.reserve(ranges.size());
+  for (const auto& [address, size] : ranges) bytes.push_back({address, size});
+  take_unlocked([&] { return session->keep_scratch(arena, segment_address, bytes); });
 }
 
 void publish_arena(SessionObject& session, engine::ArenaId arena, int64_t limit_ns) {
@@ -151,6 +163,8 @@ void bind_session(py::module_& module) {
           py::arg("device"), py::arg("label"))
       .def("add_segment", &add_segment, py::arg("arena"), py::arg("kind"), py::arg("bytes"),
            py::arg("progress"))
+      .def("keep_scratch", &keep_scratch, py::arg("arena"), py::arg("segment_address"),
+           py::arg("ranges"))
       .def("publish_arena", &publish_arena, py::arg("arena"), py::arg("limit_ns"))
       .def(
           "discard_growth",

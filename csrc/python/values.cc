@@ -32,7 +32,7 @@ py::dict to_python(const engine::ArenaStats& stats) {
       "host_bytes"_a = stats.host_bytes, "restored_bytes"_a = stats.restored_bytes,
       "evicted_bytes"_a = stats.evicted_bytes, "written_back_bytes"_a = stats.written_back_bytes,
       "repaired_writes"_a = stats.repaired_writes, "guarded_chunks"_a = stats.guarded_chunks,
-      "guard_failures"_a = stats.guard_failures);
+      "guard_failures"_a = stats.guard_failures, "kept_chunks"_a = stats.kept_chunks);
 }
 
 namespace {

@@ -66,7 +66,7 @@ def test_workspaces_of_cublas_stay_outside(dtype, stage):
                     y = model(x)
                 result = y.clone()
                 del y
-                left_bytes = scratch._live_bytes()
+            left_bytes = scratch.kept_bytes
             stage.rival.evict(task)
             expected = plain(x)
             torch.cuda.synchronize()
@@ -76,6 +76,75 @@ def test_workspaces_of_cublas_stay_outside(dtype, stage):
         left_bytes, result, expected = thread.submit(use_cublas_for_the_first_time).result()
     assert left_bytes == 0
     assert same(result, expected)
+
+
+def test_a_result_in_a_scratch_region_is_kept_while_it_is_alive(stage, caplog):
+    scratch = rtswap.region(stage.task, "256MiB")
+    host_bytes = stage.task.stats().host_bytes
+    with stage.task.job(), scratch:
+        first = stage.model(stage.x)
+    first_bytes = scratch.kept_bytes
+    assert 0 < first_bytes <= scratch.held_bytes
+    assert stage.task.stats().host_bytes == host_bytes + scratch.bytes
+    for count in range(1, 6):
+        stage.rival.evict(stage.task)
+        with stage.task.job():
+            with scratch:
+                later = stage.model(stage.x + count)
+            result, before = later.clone(), first.clone()
+            del later
+        assert scratch.kept_bytes == first_bytes
+        assert same(result, stage.plain(stage.x + count))
+        assert same(before, stage.plain(stage.x)), f"lost or overwritten in job {count}"
+    kept = stage.task.stats()
+    assert first_bytes <= kept.kept_scratch_bytes < scratch.bytes  # not all of the region
+    assert caplog.text.count("keep their contents") == 1
+
+    del first
+    assert stage.task.stats().kept_scratch_bytes == kept.kept_scratch_bytes  # until a job ends
+    with stage.task.job():
+        pass
+    assert scratch.kept_bytes == stage.task.stats().kept_scratch_bytes == 0
+    before_bytes = written_back_of_one_eviction(stage)
+    assert before_bytes == written_back_of_one_eviction(stage)
+    with stage.task.job(), scratch:
+        second = stage.model(stage.x)
+    assert scratch.kept_bytes > 0
+    stage.rival.evict(stage.task)
+    with stage.task.job():
+        result = second.clone()
+    assert same(result, stage.plain(stage.x))
+    assert written_back_of_one_eviction(stage) > before_bytes
+    del second
+
+
+def test_what_a_thread_that_has_ended_left_in_a_scratch_region_is_kept(stage):
+    scratch = rtswap.region(stage.task, "256MiB")
+
+    def compute() -> Tensor:
+        with torch.no_grad(), stage.task.job(), scratch:
+            return stage.model(stage.x)
+
+    with ThreadPoolExecutor(1) as thread:
+        y = thread.submit(compute).result()
+    for _ in range(3):
+        stage.rival.evict(stage.task)
+        with stage.task.job():
+            result = y.clone()
+        assert scratch.kept_bytes > 0
+        assert same(result, stage.plain(stage.x))
+    del y
+    with stage.task.job():
+        pass
+    assert scratch.kept_bytes == 0
+
+
+def written_back_of_one_eviction(stage: Stage) -> int:
+    with stage.task.job():
+        pass
+    before_bytes = stage.task.stats().written_back_bytes
+    stage.rival.evict(stage.task)
+    return stage.task.stats().written_back_bytes - before_bytes
 
 
 def test_a_result_in_a_mutable_region_is_kept_while_it_is_alive(stage):

@@ -109,6 +109,33 @@ TEST_CASE("only mutable positions used since they were saved are unsaved") {
   }
 }
 
+TEST_CASE("kept positions of scratch are unsaved after a use, until they are scratch again") {
+  ArenaState state = six_positions();
+  CHECK_FALSE(state.can_keep(2, std::vector<ByteRange>{{0x30000000, 1}}));
+  make_resident(state);
+  const std::vector<ByteRange> byte{{0x30000000, 1}};
+  REQUIRE(state.can_keep(2, byte));
+  std::byte image{};
+  state.set_image(2, &image);
+  CHECK(state.stats().host_bytes == 9_MiB + 1);
+  state.keep(2, byte);
+  CHECK(state.unsaved(0) == std::vector<Range>{{5, 1}});
+  CHECK(state.stats().kept_chunks == 1);
+  unmap(state, {5, 1});
+  CHECK(state.can_keep(2, byte));  // it is in the image
+  state.mapped_more(std::vector<uint32_t>{5});
+  land(state, {5, 1});
+  state.keep(2, byte);
+  CHECK(state.unsaved(0).empty());  // not used since
+  state.mark_used();
+  CHECK(state.unsaved(5) == std::vector<Range>{{5, 1}});
+  state.keep(2, {});
+  CHECK(state.unsaved(5).empty());
+  CHECK(state.stats().kept_chunks == 0);
+  state.mark_used();
+  CHECK(state.unsaved(5).empty());
+}
+
 TEST_CASE("a use that begins before the tail has landed covers the tail") {
   ArenaState state = six_positions();
   state.mapped_more(std::vector<uint32_t>{10, 11, 12, 13, 14, 15});

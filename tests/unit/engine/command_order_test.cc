@@ -22,6 +22,20 @@ std::optional<int> next(CommandOrder& order) {
 
 }  // namespace
 
+TEST_CASE("an eviction that waits or runs is told") {
+  CommandOrder order;
+  order.add(RestoreCommand{0, {1}});
+  CHECK_FALSE(order.evicts());
+  order.add(EvictCommand{0});
+  CHECK(order.evicts());
+  order.start();
+  order.finished();
+  order.start();
+  CHECK(order.evicts());
+  order.finished();
+  CHECK_FALSE(order.evicts());
+}
+
 TEST_CASE("restores follow each other without waiting, an eviction runs alone") {
   CommandOrder order;
   CHECK(order.idle());

@@ -13,6 +13,8 @@ using namespace rtswap::engine::test;
 
 namespace {
 
+constexpr size_t kScratch = 2;  // of add_segments()
+
 struct Outcome {
   bool exact = true;
   uint32_t uses = 0;
@@ -40,6 +42,8 @@ Outcome live(Program& program, uint64_t seed, int steps, bool guarded) {
         outcome.exact = outcome.exact && program.exact();
         program.use();
         ++outcome.uses;
+        // A failure, where calls fail, changes nothing.
+        if (random() % 3 == 0) (void)program.keep(kScratch, random() % 2 == 0);
     }
     outcome.exact = outcome.exact && program.exact();
     if (guarded) outcome.exact = outcome.exact && program.guarded();

@@ -190,9 +190,9 @@ class Program {
     rig_.engine->mark_used(id_);
     for (Memory& memory : memories_) {
       std::byte* const device = at(memory.segment);
-      if (memory.segment.kind == Kind::scratch) {
+      if (memory.expected.empty()) {
         std::memset(device, 0x5a, memory.segment.bytes);
-      } else if (memory.segment.kind == Kind::mutable_state) {
+      } else if (memory.segment.kind != Kind::read_only) {
         for (int i = 0; i < 64; ++i) write(memory, random_() % memory.segment.bytes);
         write(memory, 0);
         write(memory, memory.segment.bytes - 1);
@@ -200,12 +200,24 @@ class Program {
     }
   }
 
+  // From now on all of a scratch segment is kept, or nothing of it.
+  Status keep(size_t index, bool all) {
+    Memory& memory = memories_.at(index);
+    const Segment& segment = memory.segment;
+    std::vector<ByteRange> bytes;
+    if (all) bytes.push_back({segment.address, segment.bytes});
+    RTSWAP_TRY(rig_.engine->keep_scratch(id_, segment.address, bytes));
+    memory.expected.clear();
+    if (all) memory.expected.assign(at(segment), at(segment) + segment.bytes);
+    return {};
+  }
+
   // What is resident holds its bytes.
   bool exact() {
     const auto now = static_cast<uint32_t>(resident().size());
     for (const Memory& memory : memories_) {
       const Segment& segment = memory.segment;
-      if (segment.kind == Kind::scratch || now <= segment.first_position) continue;
+      if (memory.expected.empty() || now <= segment.first_position) continue;
       const uint64_t bytes =
           std::min<uint64_t>((now - segment.first_position) * kChunk, segment.bytes);
       if (std::memcmp(at(segment), memory.expected.data(), bytes) != 0) return false;
@@ -246,7 +258,7 @@ class Program {
  private:
   struct Memory {
     Segment segment;
-    std::vector<std::byte> expected;  // empty: scratch
+    std::vector<std::byte> expected;  // empty: scratch that is not kept
   };
 
   static std::byte* at(const Segment& segment) {
