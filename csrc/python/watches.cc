@@ -47,16 +47,19 @@ Watches::Watches(std::vector<Watch> tensors, std::vector<Watch> children,
 }
 
 bool Watches::intact() {
-  bool known = true;
-  for (size_t i = 0; i < dictionaries_.size(); ++i) {
-    const uint64_t version = version_of(dictionaries_[i]);
-    known &= version != 0 && version == versions_[i];
-    versions_[i] = version;
+  size_t known = 0;
+  while (known < dictionaries_.size() && versions_[known] != 0 &&
+         versions_[known] == version_of(dictionaries_[known])) {
+    ++known;
   }
-  if (known) return true;
-  if (replaced().empty() && !restructured()) return true;
-  std::fill(versions_.begin(), versions_.end(), 0);  // found again the next time
-  return false;
+  if (known == dictionaries_.size()) return true;
+  std::vector<uint64_t> versions;
+  for (PyObject* const dictionary : dictionaries_) versions.push_back(version_of(dictionary));
+  // Whatever is found, or thrown, is found again the next time.
+  std::fill(versions_.begin(), versions_.end(), 0);
+  if (!replaced().empty() || restructured()) return false;
+  versions_ = std::move(versions);
+  return true;
 }
 
 std::vector<std::string> Watches::replaced() const {
