@@ -13,7 +13,7 @@ from torch import nn
 from rtswap import _core, runtime
 from rtswap.arena import Arena
 from rtswap.collect import Kind, kind_named
-from rtswap.errors import Error, InvalidArgument, NotResident
+from rtswap.errors import InvalidArgument, NotResident
 from rtswap.jobs import current_job
 from rtswap.residency import task_of
 from rtswap.tasks import Task
@@ -106,7 +106,7 @@ class Region:
             live = self._live_blocks()
             if live or self._kept_bytes:
                 self._arena.keep_scratch(self._segment, live)
-        except (Error, RuntimeError) as error:  # the grant must be given back in any case
+        except Exception as error:  # the device must be given back in any case
             self._report_lost(error)
             return
         self._kept_bytes = sum(size for _, size in live)
