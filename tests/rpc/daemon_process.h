@@ -83,15 +83,13 @@ class Client final : public protocol::LinkReceiver {
                                          protocol::JobId job);
   std::optional<Error> wait_lost();
   int lost_calls() const;
-  // Messages of this kind that have come, and how many of them within poll() on the calling thread.
+  // Messages of this kind that have come, in their order, and on which thread.
   template <class Message>
-  std::pair<size_t, size_t> count() const {
+  std::vector<std::pair<Message, std::thread::id>> all() const {
     const std::lock_guard lock(mutex_);
-    std::pair<size_t, size_t> result;
+    std::vector<std::pair<Message, std::thread::id>> result;
     for (const auto& [message, thread] : all_) {
-      if (!std::holds_alternative<Message>(message)) continue;
-      ++result.first;
-      if (thread == std::this_thread::get_id()) ++result.second;
+      if (const auto* wanted = std::get_if<Message>(&message)) result.emplace_back(*wanted, thread);
     }
     return result;
   }

@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -205,22 +206,26 @@ TEST_CASE("whoever looks for an answer sees it first, and nobody sees it twice")
   client.send(protocol::JobDone{1, monotonic_now_ns()});
   REQUIRE(client.link().open_shortcut(session).has_value());
   size_t jobs = 1;
-  const auto runs = [&] { return client.count<protocol::Run>(); };
+  const auto runs = [&] { return client.all<protocol::Run>(); };
+  const auto seen_here = [&](const auto& run) { return run.second == std::this_thread::get_id(); };
   CHECK(test::eventually([&] {
     for (int i = 0; i < 50; ++i) {
       const protocol::JobId job = ++jobs;
       client.send(protocol::Release{job, 1, monotonic_now_ns(), protocol::kNoDeadline_ns});
       const int64_t give_up_ns = monotonic_now_ns() + test::kPatience_ns;
-      while (runs().first < jobs && monotonic_now_ns() < give_up_ns) client.link().poll();
+      while (runs().size() < jobs && monotonic_now_ns() < give_up_ns) client.link().poll();
       client.send(protocol::JobDone{job, monotonic_now_ns()});
     }
-    return runs().second > 0;  // this thread was faster than the link's at least once
+    const auto all = runs();  // this thread was faster than the link's at least once
+    return std::any_of(all.begin(), all.end(), seen_here);
   }));
   client.send(protocol::CloseTask{1});
   client.send(protocol::CloseArena{1});
   client.send(protocol::Goodbye{});
   CHECK(client.wait_lost().has_value());
-  CHECK(runs().first == jobs);
+  const auto all = runs();
+  REQUIRE(all.size() == jobs);
+  for (size_t i = 0; i < jobs; ++i) CHECK(all[i].first.job == i + 1);
   client.link().poll();
   CHECK(client.lost_calls() == 1);
 }

@@ -28,13 +28,13 @@ RingReader make_reader(UniqueFd memory) {
   return std::move(*reader);
 }
 
-// Whose content follows from its number, so that a mixture of two is seen.
+// Whose content follows from its number, so that a mixture of two is seen; long enough to meet one.
 v1::ArbiterEnvelope numbered(uint64_t number) {
   v1::ArbiterEnvelope envelope;
   envelope.set_session_id(number);
   envelope.set_epoch(number);
   v1::Grant* const grant = envelope.mutable_grant();
-  for (uint64_t i = 0; i < number % 50; ++i) grant->add_chunk_ids(static_cast<uint32_t>(number));
+  for (uint64_t i = 0; i < 240 + number % 50; ++i) grant->add_chunk_ids(static_cast<uint32_t>(number));
   return envelope;
 }
 
