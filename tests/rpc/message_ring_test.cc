@@ -34,7 +34,8 @@ v1::ArbiterEnvelope numbered(uint64_t number) {
   envelope.set_session_id(number);
   envelope.set_epoch(number);
   v1::Grant* const grant = envelope.mutable_grant();
-  for (uint64_t i = 0; i < 240 + number % 50; ++i) grant->add_chunk_ids(static_cast<uint32_t>(number));
+  for (uint64_t i = 0; i < 240 + number % 50; ++i)
+    grant->add_chunk_ids(static_cast<uint32_t>(number));
   return envelope;
 }
 
