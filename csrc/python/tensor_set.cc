@@ -45,15 +45,27 @@ void copy_bytes(void* to, c10::Device to_device, void* from, c10::Device from_de
   }
 }
 
-// Gives the pages of memory back that is freed next and came from torch's CPU allocator: malloc
-// keeps those of tensors below its threshold for later, together as much as a second model.
+// Memory of torch's CPU allocator that gives its pages back before it is freed, whenever that is:
+// malloc keeps those of tensors below its threshold for later, together as much as a second model.
 // malloc_trim() would look through all of them with the locks that other threads allocate under.
-void drop_pages(const c10::DataPtr& memory, uint64_t bytes) {
-  if (memory.get_deleter() != c10::GetDefaultCPUAllocator()->raw_deleter()) return;
-  const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t begin = round_up(reinterpret_cast<uint64_t>(memory.get()), page);
-  const uint64_t end = (reinterpret_cast<uint64_t>(memory.get()) + bytes) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+struct LastUse {
+  c10::DataPtr memory;
+  uint64_t bytes;
+
+  ~LastUse() {
+    const auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+    const uint64_t begin = round_up(reinterpret_cast<uint64_t>(memory.get()), page);
+    const uint64_t end = (reinterpret_cast<uint64_t>(memory.get()) + bytes) / page * page;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  }
+};
+
+c10::DataPtr given_back_when_freed(c10::DataPtr memory, uint64_t bytes) {
+  if (memory.get_deleter() != c10::GetDefaultCPUAllocator()->raw_deleter()) return memory;
+  void* const data = memory.get();
+  const c10::Device device = memory.device();
+  auto* const use = new LastUse{std::move(memory), bytes};
+  return {data, use, [](void* context) { delete static_cast<LastUse*>(context); }, device};
 }
 
 // The same tensor (type, sizes, strides) over another storage.
@@ -214,8 +226,9 @@ void TensorSet::commit(std::shared_ptr<void> arena) {
 void TensorSet::move_in_place(Extent& extent, std::shared_ptr<void> arena) {
   extent.home = extent.source;
   c10::StorageImpl& storage = *extent.home.unsafeGetStorageImpl();
-  drop_pages(storage.set_data_ptr(lease_address(extent.address, device_, std::move(arena), owner_)),
-             extent.bytes);
+  c10::DataPtr before =
+      storage.set_data_ptr(lease_address(extent.address, device_, std::move(arena), owner_));
+  given_back_when_freed(std::move(before), extent.bytes).clear();
   storage.set_resizable(false);
   extent.source = {};
 }
@@ -227,10 +240,10 @@ void TensorSet::move_to_new_storage(Extent& extent, std::shared_ptr<void> arena)
       lease_address(extent.address, device_, std::move(arena), owner_), /*allocator=*/nullptr,
       /*resizable=*/false));
   point_members_at(extent, extent.home, -static_cast<int64_t>(extent.begin_bytes));
-  if (extent.source.use_count() == 1) {
-    drop_pages(extent.source.unsafeGetStorageImpl()->_mutable_data_ptr_no_checks(),
-               extent.source.nbytes());
-  }
+  // Others may have it, too: what is torch's own object of a storage is not told from theirs.
+  c10::StorageImpl& source = *extent.source.unsafeGetStorageImpl();
+  c10::DataPtr& memory = source._mutable_data_ptr_no_checks();
+  memory = given_back_when_freed(std::move(memory), extent.source.nbytes());
   extent.source = {};
 }
 

@@ -400,6 +400,8 @@ warm_up = nn.Linear(512, 512)
 rtswap.register(warm_up).close()
 before = memory()
 model = nn.Sequential(*(nn.Linear(512, 512, bias=False) for _ in range(128)))
+for layer in model:  # of other storages, as on a GPU, if it is a part of its own
+    layer.weight.data = torch.rand({rows}, 512)[:512]
 task = rtswap.register(model)
 gc.collect()
 grown = memory() - before
@@ -407,11 +409,12 @@ print(task.stats().host_bytes, grown)
 """
 
 
-def test_a_model_on_the_cpu_is_moved_and_leaves_no_second_copy():
-    # Tensors of 1 MiB come from malloc's heap, which keeps what is freed.
-    size, grown = map(int, finish(start(REGISTERING)).split())
+@pytest.mark.parametrize("rows", [512, 1536])
+def test_a_model_on_the_cpu_is_moved_and_leaves_no_second_copy(rows):
+    # Tensors of a few MiB come from malloc's heap, which keeps what is freed.
+    size, grown = map(int, finish(start(REGISTERING.format(rows=rows))).split())
     assert size == 128 << 20
-    assert grown < 1.2 * size  # with the tensors of before: 2 * size
+    assert grown < 1.2 * size  # with the tensors of before: 2 * size, or 4 * size
 
 
 def memory_for_loading(folder: Path, arbiter: str, layers: int, share: float) -> tuple[int, int]:
