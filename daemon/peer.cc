@@ -41,6 +41,11 @@ std::string name_of_user(uid_t uid) {
 
 }  // namespace
 
+bool has_hung_up(const Peer& peer) {
+  pollfd entry{peer.connection.get(), POLLRDHUP, 0};
+  return ::poll(&entry, 1, 0) > 0;
+}
+
 Result<Peer> identify_peer(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);

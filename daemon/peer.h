@@ -20,6 +20,9 @@ struct Peer {
   UniqueFd connection;  // duplicate of the socket, to break it off
 };
 
+// Whether the other end of the connection is closed.
+bool has_hung_up(const Peer& peer);
+
 // `unsupported` when the kernel can give no pidfd for the peer.
 Result<Peer> identify_peer(int socket);
 

@@ -77,6 +77,8 @@ std::vector<SavedClient> Sessions::survivors() const {
 
 void Sessions::admit(const std::string& key, Peer peer) {
   const std::lock_guard lock(mutex_);
+  // gRPC does not tell of connections that end; those with a session are kept by it.
+  std::erase_if(peers_, [](const auto& entry) { return has_hung_up(*entry.second); });
   peers_[key] = std::make_shared<Peer>(std::move(peer));
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -76,6 +77,35 @@ TEST_CASE("two clients get the same memory") {
   CHECK(read == written);
   CHECK(identity((*first)[3].get()) == identity((*second)[3].get()));
   CHECK(identity((*first)[3].get()) != identity((*second)[4].get()));
+}
+
+TEST_CASE("connections that came at once and have gone leave no descriptors behind") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  const auto descriptors = [&] {
+    const std::filesystem::directory_iterator files("/proc/" + std::to_string(daemon.pid()) +
+                                                    "/fd");
+    return std::distance(begin(files), end(files));
+  };
+  const auto connect = [&] {
+    auto socket = rpc::connect_unix(daemon.socket(), test::kPatience_ns);
+    REQUIRE(socket.has_value());
+    return std::move(*socket);
+  };
+  constexpr int kConnections = 20;
+  const auto before = descriptors();
+  {
+    std::vector<UniqueFd> sockets;
+    for (int i = 0; i < kConnections; ++i) sockets.push_back(connect());
+    CHECK(test::eventually([&] { return descriptors() >= before + kConnections; }));
+  }
+  // What one connection keeps open: itself, a duplicate, the process; and of one that has just
+  // gone.
+  CHECK(test::eventually([&] {
+    const UniqueFd one = connect();
+    return descriptors() <= before + 6;
+  }));
 }
 
 TEST_CASE("a second daemon on the socket names the first and leaves it alone") {
