@@ -24,7 +24,7 @@ help:
 	@echo "make tsan    C++ tests with the thread sanitizer"
 	@echo "make bench   C++ benchmarks"
 	@echo "make bench-schedulability    how many task sets can be promised (docs/schedulability.md);"
-	@echo "             minutes; SCHEDULABILITY='--sets 1000' for narrower intervals"
+	@echo "             half an hour; SCHEDULABILITY='--sets 200' for minutes and wider intervals"
 	@echo "make clean   removes $(BUILD)*/ and what was built into rtswap/; keeps $(VENV)"
 
 setup:

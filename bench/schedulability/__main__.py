@@ -23,7 +23,7 @@ COMPARED = ("overlap", "staged")  # direct tasks only, and all that the arbiter 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench-schedulability", description=__doc__)
-    parser.add_argument("--sets", type=int, default=200, help="drawn for each point")
+    parser.add_argument("--sets", type=int, default=1000, help="drawn for each point")
     parser.add_argument("--watch", type=int, default=10, help="of these, simulated, too")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")

@@ -46,12 +46,12 @@ def ratio_table(table: str, ours: str, outcomes: Sequence[Outcome]) -> str:
     rows = []
     for family in FAMILIES:
         admitted = _at(outcomes, table, family, CLAIMED_DEMAND).admitted
-        of_unlimited = _ratio(admitted[ours], admitted["unlimited"])
+        of_unlimited = _part(admitted[ours], admitted["unlimited"])
         of_most = _ratio(admitted[ours], admitted["at_most"])
         times_rt_swap = _ratio(admitted[ours], admitted["rt_swap"])
         times_whole = _ratio(admitted[ours], admitted["whole_models"])
         if goals:
-            of_unlimited += f" (goal {GOALS_OF_UNLIMITED[family]:.2f})"
+            of_unlimited += f", goal {GOALS_OF_UNLIMITED[family]:.2f}"
             times_whole += f" (goal {GOAL_TIMES_WHOLE_MODELS:g})"
             if family in GOALS_TIMES_RT_SWAP:
                 times_rt_swap += f" (goal {GOALS_TIMES_RT_SWAP[family]:g})"
@@ -101,6 +101,12 @@ def _at(outcomes: Sequence[Outcome], table: str, family: str, demand: float) -> 
 def _share(successes: int, trials: int) -> str:
     low, high = wilson(successes, trials)
     return f"{successes / trials:.0%} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _part(count: int, of: int) -> str:
+    """A share with its interval: of sets that the other discipline admits, too."""
+    low, high = wilson(count, of)
+    return f"{_ratio(count, of)} ({low:.2f} to {high:.2f})"
 
 
 def _ratio(count: int, of: int) -> str:
