@@ -4,11 +4,12 @@ with the bound that was in force.
     python -m bench.promises --output bench/results/NAME.json [--sets 20] [--seconds 4] [--seed 1]
 
 Random sets of models, 1.2 to 3 times as large as the memory they share, in one process with an
-embedded arbiter: on the GPU, or on the simulated device where there is none. Every other set has a
-small model beside them with a period shorter than the largest one's restore; of those, only sets
-are run that need staged tasks. A run without a miss
-proves nothing; a response above its bound refutes something: an assumption (a job that overran its
-cost, a busy machine), or the promise.
+embedded arbiter: on the GPU, or on the simulated device where there is none. Costs are measured,
+and periods, drawn to utilisations, made longer until the set is promised, but no longer. Every
+other set has a small model beside them with a period shorter than the largest one's restore; of
+those, only sets are run that have staged tasks. A run without a miss proves nothing; a response
+above its bound refutes something: an assumption (a job that overran its cost, a busy machine), or
+the promise.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from torch import nn
 import rtswap
 from bench.machine import describe_machine
 from bench.stack import stack
-from rtswap import _core
 
 MIB = 1 << 20
-MOST_IN_VAIN = 40
-SPARE = 1.25  # costs are measured anew for each set, and may come out larger than expected
+LONG_MS = 60_000.0
+# Periods are drawn, and made longer until the set is promised: by this factor, so often.
+STEP = 1.15
+MOST_STEPS = 12
+MOST_IN_VAIN = 5  # sets without staged tasks before none is sought for a while
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class SetReport:
 
     family: str
     demand: float
+    stretch: float = 1.0  # times as long as drawn are the periods
     tasks: list[Observed] = field(default_factory=list)
 
 
@@ -111,7 +115,7 @@ def draw_set(scale: Scale, demand: float, rng: random.Random) -> list[Draw]:
         if max(sizes) < 0.8 * scale.budget_bytes:
             break
         count += 1
-    load = rng.uniform(0.2, 0.6)
+    load = rng.uniform(0.4, 0.9)
     parts = [rng.uniform(0.5, 1.0) for _ in sizes]
     return [
         Draw(
@@ -135,115 +139,58 @@ def camera_beside(scale: Scale, draws: list[Draw], rng: random.Random) -> list[D
 
 
 @dataclass(frozen=True)
-class Costs:
-    """What models of one batch size are promised to cost."""
-
-    job_ms: float  # whatever the number of layers
-    layer_ms: float
-
-    def stretch_ns(self, layers: int) -> int:
-        """Of each layer, with its share of what the job takes beside them."""
-        return round((self.layer_ms + self.job_ms / layers) * 1e6)
-
-
-def measure_costs(scale: Scale) -> dict[int, Costs]:
-    """By batch, from a small and a large model that are measured as those of the sets are."""
-    few, many = 2, 16
-    rtswap.enable(**scale.enable)
-    try:
-
-        def promised_ms(layers: int, batch: int) -> float:
-            model, x = stack(scale.width, layers, batch)
-            task = rtswap.register(model, period_ms=60_000.0, example_inputs=(x,))
-            wcet_ms = task.promise.wcet_ms
-            task.close()
-            assert wcet_ms is not None
-            return wcet_ms
-
-        costs = {}
-        for batch in scale.batches:
-            small_ms, large_ms = promised_ms(few, batch), promised_ms(many, batch)
-            layer_ms = max(0.0, (large_ms - small_ms) / (many - few))
-            costs[batch] = Costs(small_ms - few * layer_ms, layer_ms)
-        return costs
-    finally:
-        rtswap.disable()
-
-
-@dataclass(frozen=True)
-class Expected:
-    """One task as it is expected to be, before there is a model."""
+class Member:
+    """One task of a set that runs."""
 
     draw: Draw
-    stretch_ns: int
-    period_ms: float
+    task: rtswap.Task
+    model: nn.Module
+    x: torch.Tensor
 
-    @classmethod
-    def of(cls, scale: Scale, draw: Draw, costs: Costs) -> Expected:
-        stretch_ns = costs.stretch_ns(draw.layers)
-        copy_ms = draw.layers * scale.layer_bytes / scale.link_bytes_per_ms
-        cost_ms = draw.layers * stretch_ns / 1e6 + copy_ms
-        return cls(draw, stretch_ns, draw.period_ms or cost_ms / draw.utilisation)
-
-    @property
-    def deadline_ms(self) -> float:
-        return self.period_ms * self.draw.deadline_share
-
-
-def planned_modes(scale: Scale, tasks: list[Expected]) -> set[str]:
-    """Of the tasks, with costs as expected; empty: refused. Making models of gigabytes takes longer
-    than their jobs, so it is left for sets with a chance."""
-    chunk_bytes = _core.default_chunk_bytes(scale.budget_bytes)
-    chunks = [-(-task.draw.layers * scale.layer_bytes // chunk_bytes) for task in tasks]
-    answer = _core.plan(
-        {
-            "chunk_bytes": chunk_bytes,
-            "chunk_count": scale.budget_bytes // chunk_bytes,
-            "bytes_per_s": round(scale.link_bytes_per_ms * 1e3),
-        },
-        [
-            {
-                "name": f"task{number}",
-                "arena": number + 1,
-                "arena_chunks": count,
-                "period_ns": round(task.period_ms * 1e6),
-                "deadline_ns": round(task.deadline_ms * 1e6),
-                "wcet_ns": task.draw.layers * round(SPARE * task.stretch_ns),
-                "layers": [
-                    (
-                        min(count, -(-layer * scale.layer_bytes // chunk_bytes)),
-                        round(SPARE * task.stretch_ns),
-                    )
-                    for layer in range(1, task.draw.layers + 1)
-                ],
-            }
-            for number, (task, count) in enumerate(zip(tasks, chunks, strict=True))
-        ],
-    )
-    return {task["mode"] for task in answer["promised"]} if answer["admitted"] else set()
+    def period_ms(self, scale: Scale, stretch: float) -> float:
+        """As its utilisation asks for with the cost that was measured, or longer."""
+        if self.draw.period_ms is not None:
+            return stretch * self.draw.period_ms
+        copy_ms = self.draw.layers * scale.layer_bytes / scale.link_bytes_per_ms
+        wcet_ms = self.task.promise.wcet_ms
+        assert wcet_ms is not None
+        return stretch * (wcet_ms + copy_ms) / self.draw.utilisation
 
 
-def register_set(scale: Scale, tasks: list[Expected]) -> list[tuple[rtswap.Task, nn.Module, Any]]:
-    """All of the set, admitted; raises AdmissionRefused otherwise."""
+def register_set(scale: Scale, draws: list[Draw]) -> list[Member]:
+    """With periods that are long enough for any set; their costs are measured."""
     members = []
-    for number, expected in enumerate(tasks):
-        model, x = stack(scale.width, expected.draw.layers, expected.draw.batch)
-        task = rtswap.register(
-            model,
-            name=f"task{number}",
-            period_ms=expected.period_ms,
-            deadline_ms=expected.deadline_ms,
-            example_inputs=(x,),
-        )
-        members.append((task, model, x.to(task.device)))
+    for number, draw in enumerate(draws):
+        model, x = stack(scale.width, draw.layers, draw.batch)
+        task = rtswap.register(model, name=f"task{number}", period_ms=LONG_MS, example_inputs=(x,))
+        members.append(Member(draw, task, model, x.to(task.device)))
     return members
 
 
-def observe(
-    task: rtswap.Task, model: nn.Module, x: torch.Tensor, stop: threading.Event, seen: Observed
-) -> None:
+def tighten(scale: Scale, members: list[Member]) -> float | None:
+    """Gives all tasks the shortest periods that are promised, in steps, and returns how many times
+    as long as drawn they are; None: not even much longer ones."""
+    refusal = ""
+    for step in range(MOST_STEPS):
+        stretch = STEP**step
+        for member in members:
+            member.task.pause()
+            period_ms = member.period_ms(scale, stretch)
+            member.task.set_period(period_ms, deadline_ms=period_ms * member.draw.deadline_share)
+        try:
+            for member in members:
+                member.task.resume()
+            return stretch
+        except rtswap.AdmissionRefused as refused:
+            refusal = str(refused)
+    print(f"refused with periods times {stretch:.2f}: {refusal}", flush=True)
+    return None
+
+
+def observe(member: Member, stop: threading.Event, seen: Observed) -> None:
     """Runs the task's jobs by its clock until `stop`."""
     torch.set_num_threads(1)  # counts for the thread that calls it
+    task = member.task
     clock = task.jobs()
     while not stop.is_set():
         job = next(clock)
@@ -254,7 +201,7 @@ def observe(
             seen.modes.append(promise.mode)
         try:
             with job, torch.inference_mode():
-                model(x)
+                member.model(member.x)
         except rtswap.JobDropped:
             seen.dropped += 1
             continue
@@ -270,16 +217,19 @@ def observe(
             seen.largest_share = max(seen.largest_share, job.response_ms / bound_ms)
 
 
-def run_set(scale: Scale, report: SetReport, expected: list[Expected], seconds: float) -> bool:
-    """Fills the report; False: the set was refused."""
+def run_set(scale: Scale, report: SetReport, draws: list[Draw], seconds: float) -> bool:
+    """Fills the report; False: the set is not promised, or without the staged tasks it is for."""
     rtswap.enable(**scale.enable)
     try:
-        try:
-            members = register_set(scale, expected)
-        except rtswap.AdmissionRefused as refused:
-            print(f"refused: {refused}", flush=True)
+        members = register_set(scale, draws)
+        stretch = tighten(scale, members)
+        if stretch is None:
             return False
-        for task, _, _ in members:
+        report.stretch = stretch
+        modes = {member.task.promise.mode for member in members}
+        if report.family == "camera" and "staged" not in modes:
+            return False
+        for task in (member.task for member in members):
             promise = task.promise
             seen = Observed(
                 task.name, task.period_ms or 0.0, task.stats().arena_bytes, promise.wcet_ms or 0.0
@@ -288,7 +238,7 @@ def run_set(scale: Scale, report: SetReport, expected: list[Expected], seconds: 
         stop = threading.Event()
         with ThreadPoolExecutor(len(members)) as pool:
             running = [
-                pool.submit(observe, *member, stop, seen)
+                pool.submit(observe, member, stop, seen)
                 for member, seen in zip(members, report.tasks, strict=True)
             ]
             time.sleep(seconds)
@@ -316,24 +266,19 @@ def main() -> None:
     rng = random.Random(arguments.seed)
     torch.manual_seed(arguments.seed)
     scale = Scale.of_this_machine()
-    costs = measure_costs(scale)
     reports: list[SetReport] = []
     drawn = in_vain = 0
-    while len(reports) < arguments.sets and drawn < 100 * arguments.sets:
+    while len(reports) < arguments.sets and drawn < 5 * arguments.sets:
         demand = 1.2 + 1.8 * (drawn % 10) / 9
         draws = draw_set(scale, demand, rng)
-        # Every other set, unless none can be found: chunks of a simulated device take long.
+        # Unless none can be found: chunks of a simulated device take long.
         family = "camera" if len(reports) % 2 == 0 and in_vain < MOST_IN_VAIN else "even"
         if family == "camera":
             draws = camera_beside(scale, draws, rng)
         drawn += 1
         in_vain += 1
-        expected = [Expected.of(scale, draw, costs[draw.batch]) for draw in draws]
         report = SetReport(family, demand)
-        needed = {"even": "direct", "camera": "staged"}[family]
-        if needed not in planned_modes(scale, expected):
-            continue
-        if not run_set(scale, report, expected, arguments.seconds):
+        if not run_set(scale, report, draws, arguments.seconds):
             continue
         reports.append(report)
         in_vain = 0
@@ -342,8 +287,8 @@ def main() -> None:
             for task in report.tasks
         )
         print(
-            f"set {len(reports)} of {drawn} drawn, {family}, demand {demand:.2f}: "
-            f"response/bound {shares}",
+            f"set {len(reports)} of {drawn} drawn, {family}, demand {demand:.2f}, periods times "
+            f"{report.stretch:.2f}: response/bound {shares}",
             flush=True,
         )
         write(arguments.output, drawn, reports)  # as it goes: a run may be cut short

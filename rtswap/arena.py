@@ -69,6 +69,10 @@ class Arena:
         the segment's other chunks do not. REQUIRES: it is scratch; inside a job."""
         self._session.keep_scratch(self.id, segment.address, ranges)
 
+    def keep_addresses(self, segment: _core.Segment) -> None:
+        """Nothing else in this process ever lies at the addresses of the segment."""
+        self._session.keep_addresses(self.id, segment.address)
+
     def resident_chunks(self) -> int:
         return self._session.arena_stats(self.id)["resident_chunks"]
 

@@ -224,6 +224,7 @@ class Memory:
         with self._lock:
             self._tensors.retire()
             for region in self.regions:
+                region.give_back()
                 region.retire()
             try:
                 self._save()

@@ -117,11 +117,26 @@ class Region:
         """The job is over: freed segments may serve any stream."""
         self._native.settle()
 
+    def give_back(self) -> None:
+        """The task is closed, and the memory still there: torch gives back all segments in which
+        nothing is alive. It goes on naming the others, so nothing else may come to lie there."""
+        self._end_pools()
+        try:
+            if self._native.held_bytes:  # of pools whose threads ended before their tensors
+                torch.cuda.empty_cache()
+        except RuntimeError as error:  # the device has failed; the task ends in any case
+            log.warning("task '%s': torch keeps segments of a region: %s", self._task.name, error)
+        if self._native.held_bytes:
+            self._arena.keep_addresses(self._segment)
+
     def retire(self) -> None:
-        self._local = threading.local()
-        self._pools.clear()
+        self._end_pools()
         self._kept_bytes = 0
         self._native.retire()
+
+    def _end_pools(self) -> None:
+        self._local = threading.local()
+        self._pools.clear()
 
     def _report_kept(self) -> None:
         if self._warned:

@@ -278,6 +278,11 @@ Status Core::keep_scratch(engine::ArenaId id, driver::Address segment_address,
   return kept;
 }
 
+Status Core::keep_addresses(engine::ArenaId id, driver::Address segment_address) {
+  RTSWAP_ASSIGN(const std::shared_ptr<Device> device, device_of(id));
+  return device->engine().keep_addresses(id, segment_address);
+}
+
 Status Core::save_arena(engine::ArenaId id) {
   RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
   device->engine().evict(id, 0);

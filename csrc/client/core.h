@@ -60,6 +60,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   Status discard_growth(engine::ArenaId arena);
   Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,
                       std::span<const engine::ByteRange> bytes);
+  Status keep_addresses(engine::ArenaId arena, driver::Address segment_address);
   Status save_arena(engine::ArenaId arena);
   Status close_arena(engine::ArenaId arena);
   Result<engine::ArenaStats> arena_stats(engine::ArenaId arena) const;

@@ -134,6 +134,9 @@ class SessionHandle final : public Session {
                       std::span<const engine::ByteRange> bytes) override {
     return guarded(core_, &Core::keep_scratch, arena, segment_address, bytes);
   }
+  Status keep_addresses(engine::ArenaId arena, driver::Address segment_address) override {
+    return guarded(core_, &Core::keep_addresses, arena, segment_address);
+  }
   Status save_arena(engine::ArenaId arena) override {
     return guarded(core_, &Core::save_arena, arena);
   }

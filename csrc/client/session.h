@@ -208,6 +208,8 @@ class Session {
   // within a job of the arena, before its end. Blocks while host memory is made.
   virtual Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,
                               std::span<const engine::ByteRange> bytes) = 0;
+  // Of a segment, never to be used again by this process; see Engine::keep_addresses().
+  virtual Status keep_addresses(engine::ArenaId arena, driver::Address segment_address) = 0;
   // Brings every byte that only the device has to the host images. Needs neither a grant nor a link
   // to the arbiter; the arena can only be closed afterwards. REQUIRES: its tasks are closed.
   // Blocks.

@@ -78,6 +78,7 @@ class Engine::Impl {
   Status discard_segments(ArenaId id, uint32_t first_position);
   Status keep_scratch(ArenaId id, driver::Address segment_address,
                       std::span<const ByteRange> bytes);
+  Status keep_addresses(ArenaId id, driver::Address segment_address);
   void submit(ArenaId id, Command command);
   Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
   Status close_arena(ArenaId id);
@@ -238,6 +239,20 @@ Status Engine::Impl::keep_scratch(ArenaId id, driver::Address segment_address,
   return {};
 }
 
+Status Engine::Impl::keep_addresses(ArenaId id, driver::Address segment_address) {
+  const ArenaPtr arena = find(id);
+  if (arena == nullptr) return no_such_arena(id);
+  const std::lock_guard lock(arena->mutex);
+  const auto backing = std::find_if(
+      arena->backings.begin(), arena->backings.end(),
+      [segment_address](const auto& entry) { return entry.address == segment_address; });
+  if (backing == arena->backings.end()) {
+    return fail(ErrorCode::invalid_argument, "arena " + arena->label + " has no such segment");
+  }
+  backing->addresses_stay = true;
+  return {};
+}
+
 void Engine::Impl::submit(ArenaId id, Command command) {
   if (const ArenaPtr arena = find(id)) dispatcher_.submit(arena, std::move(command));
 }
@@ -278,7 +293,7 @@ Status Engine::Impl::tear_down(Arena& arena) {
   // Nobody else uses the backings of a closing arena without commands.
   while (!arena.backings.empty()) {
     Arena::Backing& backing = arena.backings.back();
-    if (backing.address != 0) {
+    if (backing.address != 0 && !backing.addresses_stay) {
       RTSWAP_TRY(driver_.unreserve(backing.address, backing.reserved_bytes));
       backing.address = 0;
     }
@@ -310,6 +325,10 @@ Status Engine::discard_segments(ArenaId arena, uint32_t first_position) {
 Status Engine::keep_scratch(ArenaId arena, driver::Address segment_address,
                             std::span<const ByteRange> bytes) {
   return impl_->keep_scratch(arena, segment_address, bytes);
+}
+
+Status Engine::keep_addresses(ArenaId arena, driver::Address segment_address) {
+  return impl_->keep_addresses(arena, segment_address);
 }
 
 void Engine::restore(ArenaId arena, uint32_t first_position, std::vector<uint32_t> chunks) {

@@ -132,6 +132,11 @@ class Engine {
   Status keep_scratch(ArenaId arena, driver::Address segment_address,
                       std::span<const ByteRange> bytes);
 
+  // The addresses of a segment are never used again, also when the arena is closed and for as long
+  // as the process lives: somebody else, such as torch's allocator, goes on naming memory in it.
+  // Errors: invalid_argument for what is no segment.
+  Status keep_addresses(ArenaId arena, driver::Address segment_address);
+
   // Commands of the arbiter, queued. restore maps bank chunk chunks[i] at position
   // first_position + i and copies it in; evict unmaps positions keep_chunks.., writing back what
   // must not be lost. Each is answered by the listener, but for a restore of no chunks and commands

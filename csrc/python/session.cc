@@ -165,6 +165,12 @@ void bind_session(py::module_& module) {
            py::arg("progress"))
       .def("keep_scratch", &keep_scratch, py::arg("arena"), py::arg("segment_address"),
            py::arg("ranges"))
+      .def(
+          "keep_addresses",
+          [](SessionObject& self, engine::ArenaId arena, driver::Address segment_address) {
+            take_unlocked([&] { return self->keep_addresses(arena, segment_address); });
+          },
+          py::arg("arena"), py::arg("segment_address"))
       .def("publish_arena", &publish_arena, py::arg("arena"), py::arg("limit_ns"))
       .def(
           "discard_growth",

@@ -13,6 +13,7 @@ from eviction import Rival
 from torch import nn
 
 import rtswap
+from rtswap import _core
 
 BLOCK_BYTES = 4096
 
@@ -134,3 +135,19 @@ def test_a_mutable_region_is_not_looked_at(arbiter, monkeypatch):
         pass
     assert job.ended
     assert region.kept_bytes == 0
+
+
+def test_nothing_comes_to_lie_where_torch_still_names_segments(arbiter):
+    torchs = ctypes.CDLL(_core.library_path()).rtswap_region_alloc
+    torchs.restype = ctypes.c_void_p
+    torchs.argtypes = ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p
+    held: set[int] = set()
+    for _ in range(5):
+        task = rtswap.register(nn.BatchNorm1d(8))
+        region = rtswap.region(task, "4MiB")
+        with task.job(), region:
+            address = torchs(2 << 20, 0, None)
+        assert address is not None
+        assert address not in held, "of a segment that was never given back"
+        held.add(address)
+        task.close()

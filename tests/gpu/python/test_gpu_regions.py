@@ -191,3 +191,32 @@ def test_the_allocator_of_torch_is_its_usual_self_beside_a_region(stage):
         del results
     assert torch.cuda.memory_allocated() == before_bytes
     assert 0 < scratch.peak_bytes <= scratch.bytes
+
+
+def test_what_outlives_its_task_disturbs_no_later_region(stage):
+    expected = stage.plain(stage.x)
+
+    def compute(task: rtswap.Task, region: rtswap.Region) -> Tensor:
+        with torch.no_grad(), task.job(), region:
+            return task.modules[0](stage.x)
+
+    survivors = []
+    for count in range(4):
+        model = twin(stage.plain)
+        task = rtswap.register(model, name=f"task{count}")
+        region = rtswap.region(task, "256MiB")
+        with ThreadPoolExecutor(1) as thread:  # whose pool ends before the tensor
+            survivors.append(thread.submit(compute, task, region).result())
+        if count % 2:
+            survivors.pop()
+        task.close()
+    torch.cuda.empty_cache()
+    scratch = rtswap.region(stage.task, "256MiB")
+    with stage.task.job(), scratch:
+        y = stage.model(stage.x)
+        del survivors[0]  # its memory is not the new region's, and goes nowhere
+        torch.cuda.empty_cache()
+        again = stage.model(stage.x)
+        assert same(y, expected)
+        assert same(again, expected)
+        del y, again

@@ -53,6 +53,22 @@ TEST_CASE("of a scratch segment the chunks under what is kept survive evictions"
   CHECK(program.stats().written_back_bytes == kChunk + 9);
 }
 
+TEST_CASE("addresses that are kept are not used again") {
+  const bool kept = GENERATE(false, true);
+  Rig rig;
+  driver::Address address = 0;
+  {
+    Program program(rig, 1, 35);
+    REQUIRE(program.add(Kind::scratch, 4 * kChunk));
+    address = program.segment(0).address;
+    if (kept) REQUIRE(rig.engine->keep_addresses(1, address));
+    CHECK(rig.engine->keep_addresses(1, address + 1).error().code == ErrorCode::invalid_argument);
+    REQUIRE(rig.engine->close_arena(1));
+    CHECK(rig.engine->keep_addresses(1, address).error().code == ErrorCode::closed);
+  }
+  CHECK(rig.device.unreserve(address, 4 * kChunk).has_value() == kept);  // still reserved
+}
+
 TEST_CASE("what is kept is saved after each use, and what is scratch again never") {
   Rig rig;
   Program program(rig, 1, 32);
