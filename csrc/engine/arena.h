@@ -22,7 +22,7 @@ struct Arena {
   struct Backing {
     driver::Address address = 0;  // 0: given back
     uint64_t reserved_bytes = 0;
-    bool addresses_stay = false;  // reserved, when the arena is closed
+    bool addresses_stay = false;       // reserved, when the arena is closed
     std::unique_ptr<HostImage> image;  // empty: scratch of which nothing was ever kept
   };
 
