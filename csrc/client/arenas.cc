@@ -1,62 +1,12 @@
-// Devices and arenas.
+// Arenas.
 #include <algorithm>
 #include <utility>
 
 #include "csrc/base/clock.h"
-#include "csrc/base/units.h"
 #include "csrc/client/core.h"
-#include "csrc/engine/engine_thread.h"
-#include "csrc/engine/guard.h"
 
 namespace rtswap::client {
 namespace {
-
-using namespace rtswap::literals;
-
-constexpr int64_t kSnapshotLimit_ns = 10_s;
-
-// Asks anew each time: an answer takes microseconds unless the arbiter hangs.
-Result<protocol::Snapshot> take_snapshot(protocol::Link& link, const Interrupted& interrupted) {
-  const int64_t give_up_ns = monotonic_now_ns() + kSnapshotLimit_ns;
-  for (;;) {
-    Result<protocol::Snapshot> now = link.snapshot(kLookEvery_ns);
-    const bool late = !now && now.error().code == ErrorCode::timed_out;
-    if (!late || monotonic_now_ns() >= give_up_ns) return now;
-    RTSWAP_TRY(check(interrupted));
-  }
-}
-
-// The arbiter ends sessions that report more than there is beside its bank. Looked up before, that
-// is an error of the call that would have reported it.
-Status check_static_memory(protocol::Link& link, const std::string& uuid, uint64_t static_bytes,
-                           bool guard, const Interrupted& interrupted) {
-  if (static_bytes == 0) return {};
-  RTSWAP_ASSIGN(const protocol::Snapshot now, take_snapshot(link, interrupted));
-  const auto device = std::find_if(now.devices.begin(), now.devices.end(),
-                                   [&](const auto& entry) { return entry.uuid == uuid; });
-  if (device == now.devices.end()) return {};
-  const uint64_t limit_bytes = device->static_limit_bytes;
-  const uint64_t left_bytes = limit_bytes - std::min(limit_bytes, device->static_bytes);
-  if (static_bytes <= left_bytes) return {};
-  return fail(ErrorCode::static_memory,
-              "this process announces " + std::to_string(static_bytes >> 20) +
-                  " MiB beside the bank (" +
-                  (guard ? "static= and one chunk for guard=" : "static=") + "), and of the " +
-                  std::to_string(limit_bytes >> 20) + " MiB that " + uuid + " has for that only " +
-                  std::to_string(left_bytes >> 20) +
-                  " MiB are left: announce what it really needs, run fewer processes, or start the "
-                  "arbiter with a smaller bank");
-}
-
-Result<std::unique_ptr<const engine::Guard>> make_guard(driver::Driver& driver,
-                                                        uint64_t chunk_bytes) {
-  std::unique_ptr<const engine::Guard> guard;
-  RTSWAP_TRY(engine::run_attached(driver, [&]() -> Status {
-    RTSWAP_ASSIGN(guard, engine::Guard::make(driver, chunk_bytes));
-    return {};
-  }));
-  return guard;
-}
 
 tl::unexpected<Error> no_such_arena(engine::ArenaId arena) {
   return fail(ErrorCode::closed, "arena " + std::to_string(arena) + " is not open");
@@ -75,72 +25,6 @@ Result<ArenaRecord*> Core::open_arena_of(engine::ArenaId id) {
   if (arena == nullptr || arena->closing) return no_such_arena(id);
   if (gone(arena->device)) return fail(gone_error(arena->device));
   return arena;
-}
-
-Status Core::use_device(uint32_t device, const Interrupted& interrupted) {
-  // Before mutex_, so that a second caller waits for the first one's preparation.
-  const std::lock_guard device_lock(device_mutex_);
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto error = unusable()) return fail(*error);
-    if (device >= descriptions_.size()) {
-      return fail(ErrorCode::unknown_device, "device " + std::to_string(device) +
-                                                 ": the arbiter manages " +
-                                                 std::to_string(descriptions_.size()));
-    }
-    if (gone(device)) return fail(gone_error(device));
-    if (devices_[device] != nullptr) return {};
-  }
-  return prepare_device(device, interrupted);
-}
-
-Status Core::prepare_device(uint32_t index, const Interrupted& interrupted) {
-  const protocol::DeviceDescription& description = descriptions_[index];
-  std::shared_ptr<protocol::Link> link;
-  protocol::SessionId session = 0;
-  uint32_t remote = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    link = link_;
-    session = welcome_->session;
-    remote = remote_indices_[index];
-  }
-  if (link == nullptr || remote == kNoDevice) {
-    return fail(ErrorCode::unknown_device, "the arbiter does not manage " + description.uuid +
-                                               " any more since it was started again");
-  }
-  RTSWAP_TRY(check_static_memory(*link, description.uuid, static_bytes_on(description),
-                                 options_.guard, interrupted));
-  RTSWAP_ASSIGN(auto driver, source_->open_driver(description));
-  RTSWAP_ASSIGN(auto bank,
-                source_->open_bank(*driver, description, *link, session, remote, interrupted));
-  std::unique_ptr<const engine::Guard> guard;
-  if (options_.guard) {
-    RTSWAP_ASSIGN(guard, make_guard(*driver, description.chunk_bytes));
-  }
-  engine::EngineListener& listener = *this;
-  engine::EngineOptions engine_options{.verify = options_.verify};
-  // As long a copy as on the link of a GPU, however slow this one is made to be.
-  if (description.simulated) engine_options.batch_bytes = description.simulated_bytes_per_s / 1000;
-  auto device = std::make_shared<Device>(std::move(driver), std::move(bank), listener,
-                                         engine_options, std::move(guard));
-  RTSWAP_ASSIGN(const LinkSpeed speed, device->link_speed(description));
-  const std::lock_guard lock(mutex_);
-  if (const auto error = unusable()) return fail(*error);
-  devices_[index] = std::move(device);
-  speeds_[index] = speed;
-  report_device(index);
-  return {};
-}
-
-void Core::report_device(uint32_t index) {
-  send(protocol::DeviceReport{remote_indices_[index], static_bytes_on(descriptions_[index]),
-                              speeds_[index].restore_bytes_per_s,
-                              speeds_[index].evict_bytes_per_s});
-}
-
-uint64_t Core::static_bytes_on(const protocol::DeviceDescription& device) const {
-  return options_.static_bytes + (options_.guard ? device.chunk_bytes : 0);
 }
 
 Result<engine::ArenaId> Core::open_arena(uint32_t device, const std::string& label) {

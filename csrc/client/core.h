@@ -2,8 +2,9 @@
 // all of it; nothing that blocks on the device or the arbiter happens under it.
 //
 //   core.cc       beginning and end          dispatch.cc   what arbiter and engines say
-//   arenas.cc     devices and arenas         reconnect.cc  after a lost link
-//   tasks.cc      tasks                      jobs.cc       jobs
+//   devices.cc    devices                    reconnect.cc  after a lost link
+//   arenas.cc     arenas                     tasks.cc      tasks
+//   jobs.cc       jobs, from the request     job_ends.cc   their ends
 //
 // Order of locks: the mutex of Core is taken inside calls of links and engines to it, and calls of
 // Core to link.send() and engine commands are made under it; neither of these calls back.
@@ -17,6 +18,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "csrc/client/arbiter_source.h"
@@ -76,7 +78,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   Result<JobPtr> release(const TaskPtr& task, int64_t release_ns, bool exclusive, Start start);
   Result<bool> wait(const JobPtr& job, int64_t limit_ns);
   Result<uint32_t> wait_for_chunks(const JobPtr& job, uint32_t chunks, int64_t limit_ns);
-  int ready_descriptor(const JobPtr& job);
+  Result<int> ready_descriptor(const JobPtr& job);
   // Of a started job as well: then as end() on the default stream, which its owner left to us.
   void cancel(const JobPtr& job);
   // Streams by arena of the task; none: the default stream of its device.
@@ -137,7 +139,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // it is in this process.
   class Turn {
    public:
-    explicit Turn(Core& core) : core_(core), lock_(core.mutex_) {}
+    explicit Turn(Core& core) : Turn(core, std::unique_lock(core.mutex_)) {}
+    Turn(Core& core, std::unique_lock<std::mutex> lock) : core_(core), lock_(std::move(lock)) {}
     ~Turn();
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
@@ -155,6 +158,8 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // The session is over for good: everybody who waits is told, nothing is sent any more.
   void end_for_good(const Error& error);
   void fail_waiting_jobs(const Error& error);
+  // Wakes whoever waits for the job: it waits no longer.
+  static void announce(JobRecord& job);
   void fail_job(JobRecord& job, const Error& error);
   // The same, and the arbiter is told. REQUIRES: waiting or ready.
   void withdraw(const JobPtr& job, const Error& error);
@@ -207,8 +212,10 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   // Takes `link` into use, says Hello and waits for the answer. Takes the mutex; blocks.
   Status greet(const std::shared_ptr<protocol::Link>& link, protocol::Hello hello,
                const Interrupted& interrupted);
-  // Takes the mutex; blocks.
-  Status prepare_device(uint32_t device, const Interrupted& interrupted);
+  // Blocks, without the mutex.
+  Result<std::shared_ptr<Device>> make_device(const protocol::DeviceDescription& description,
+                                              std::shared_ptr<driver::Driver> driver,
+                                              std::shared_ptr<const bank::Bank> bank);
   void reconnect_until_ended();
   Status try_to_resume();
   Result<protocol::Hello> describe_holdings();

@@ -1,4 +1,4 @@
-// Jobs.
+// Jobs, from the request on.
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include "csrc/base/clock.h"
 #include "csrc/base/units.h"
 #include "csrc/client/core.h"
-#include "csrc/client/queued_work.h"
 
 namespace rtswap::client {
 namespace {
@@ -17,16 +16,6 @@ using State = JobRecord::State;
 
 // The answer of a daemon with nothing else to do comes within this time of the request.
 constexpr int64_t kWatch_ns = 300_us;
-
-bool runs(const JobRecord& job) {
-  return job.state == State::started || job.state == State::ending;
-}
-
-void announce(JobRecord& job) {
-  job.announced.store(true, std::memory_order_release);
-  job.changed.notify_all();
-  if (job.ready_fd) (void)eventfd_write(job.ready_fd.get(), 1);
-}
 
 // The arbiter's own rule: the deadline of a release that comes early counts from one period after
 // the release before.
@@ -42,6 +31,12 @@ int64_t next_deadline(TaskRecord& task, int64_t release_ns) {
 }
 
 }  // namespace
+
+void Core::announce(JobRecord& job) {
+  job.announced.store(true, std::memory_order_release);
+  job.changed.notify_all();
+  if (job.ready_fd) (void)eventfd_write(job.ready_fd.get(), 1);
+}
 
 void Core::count_restored(JobRecord& job) const {
   uint64_t restored_bytes = 0;
@@ -189,160 +184,20 @@ Result<uint32_t> Core::wait_for_chunks(const JobPtr& job, uint32_t chunks, int64
 
 void Core::wake_running_jobs() {
   for (const auto& [id, job] : jobs_) {
-    if (runs(*job)) job->changed.notify_all();
+    if (job->runs()) job->changed.notify_all();
   }
 }
 
-int Core::ready_descriptor(const JobPtr& job) {
+Result<int> Core::ready_descriptor(const JobPtr& job) {
   const std::lock_guard lock(mutex_);
   if (!job->ready_fd) {
     const bool ready = job->state != State::waiting;
     job->ready_fd.reset(eventfd(ready ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK));
   }
-  return job->ready_fd.get();
-}
-
-void Core::fail_job(JobRecord& job, const Error& error) {
-  if (job.state == State::over) return;
-  job.state = State::over;
-  job.error = error;
-  announce(job);
-}
-
-void Core::fail_waiting_jobs(const Error& error) {
-  std::erase_if(jobs_, [&](const auto& entry) {
-    if (runs(*entry.second)) return false;
-    // A settling one is over for its owner; only the arbiter was still to hear of it.
-    if (entry.second->state != State::settling) fail_job(*entry.second, error);
-    return true;
-  });
-  wake_running_jobs();
-}
-
-bool Core::has_running_jobs() const {
-  return std::any_of(jobs_.begin(), jobs_.end(),
-                     [](const auto& entry) { return runs(*entry.second); });
-}
-
-void Core::cancel(const JobPtr& job) {
-  {
-    const Turn turn(*this);
-    if (job->state == State::over || job->state == State::ending || job->state == State::settling) {
-      return;
-    }
-    if (job->state != State::started) {
-      withdraw(job, {ErrorCode::interrupted, "the job was cancelled"});
-      return;
-    }
-  }
-  (void)end(job, {});
-}
-
-void Core::withdraw(const JobPtr& job, const Error& error) {
-  const bool ready = job->state == State::ready;
-  fail_job(*job, error);
-  if (ready) {
-    settle(job);
-  } else if (job->granted || phase_ != Phase::connected) {
-    report_done(job);
-  } else {
-    answer(protocol::CancelJob{job->id});  // remembered until Dropped or Run answers
-  }
-}
-
-std::optional<Error> Core::loss_of(const std::vector<engine::ArenaId>& arenas) const {
-  for (const engine::ArenaId id : arenas) {
-    if (auto loss = devices_[arena_at(id).device]->loss()) return loss;
-  }
-  return std::nullopt;
-}
-
-void Core::fail_jobs_of_lost_devices() {
-  std::vector<JobPtr> jobs;  // some are taken out of the table on the way
-  for (const auto& [id, job] : jobs_) jobs.push_back(job);
-  for (const JobPtr& job : jobs) {
-    if (job->state == State::over) continue;  // its arenas may be closed by now
-    const auto loss = loss_of(job->arenas);
-    if (!loss) continue;
-    if (!job->given_up) job->given_up = *loss;
-    if (runs(*job)) {
-      job->changed.notify_all();
-    } else if (job->state == State::settling) {
-      report_done(job);
-    } else {
-      withdraw(job, *loss);
-    }
-  }
-}
-
-Status Core::end(const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams) {
-  std::vector<std::shared_ptr<Device>> devices;
-  {
-    const std::lock_guard lock(mutex_);
-    if (job->error) return fail(*job->error);
-    if (job->state != State::started) {
-      return fail(ErrorCode::invalid_argument, "only a job that has started, and once, can end");
-    }
-    job->state = State::ending;
-    job->changed.notify_all();  // whoever waits for chunks of it
-    for (const engine::ArenaId id : job->arenas) devices.push_back(devices_[arena_at(id).device]);
-  }
-  Status first_failure;
-  for (size_t i = 0; i < devices.size(); ++i) {
-    Status status = devices[i]->complete(
-        i < streams.size() ? std::span(streams[i]) : std::span<const driver::StreamHandle>());
-    if (first_failure && !status) first_failure = std::move(status);
-  }
-  const Turn turn(*this);
-  finish(job, monotonic_now_ns());
-  if (!first_failure) fail_jobs_of_lost_devices();
-  return first_failure;
-}
-
-Result<std::unique_ptr<QueuedWork>> Core::queued_work(
-    const JobPtr& job, std::span<const std::vector<driver::StreamHandle>> streams) {
-  std::vector<std::shared_ptr<Device>> devices;
-  {
-    const std::lock_guard lock(mutex_);
-    if (job->error) return fail(*job->error);
-    if (job->state != State::started) {
-      return fail(ErrorCode::invalid_argument, "only a job that has started has work queued");
-    }
-    for (const engine::ArenaId id : job->arenas) devices.push_back(devices_[arena_at(id).device]);
-  }
-  auto work = std::make_unique<MarkedWork>();
-  for (size_t i = 0; i < devices.size(); ++i) {
-    RTSWAP_TRY(work->add(devices[i], i < streams.size() ? std::span(streams[i])
-                                                        : std::span<const driver::StreamHandle>()));
-  }
-  return work;
-}
-
-void Core::finish(const JobPtr& job, int64_t ended_ns) {
-  job->info.ended_ns = ended_ns;
-  count_restored(*job);
-  // The time spent waiting for chunks is not execution. On a GPU work queued before such a wait may
-  // have run during it; then this tells less than the whole, never more.
-  job->info.execution_ns =
-      std::max<int64_t>(0, ended_ns - job->woken_ns - job->info.chunks_waited_ns);
-  settle(job);
-}
-
-void Core::settle(const JobPtr& job) {
-  // Nothing more lands for a job that the arbiter gave up, or does not know of after a lost link.
-  if (wholly_resident(*job) || job->given_up || phase_ != Phase::connected) {
-    report_done(job);
-    return;
-  }
-  job->state = State::settling;
-  changed_.notify_all();
-}
-
-void Core::report_done(const JobPtr& job) {
-  job->state = State::over;
-  if (phase_ == Phase::connected) answer(protocol::JobDone{job->id, job->info.execution_ns});
-  jobs_.erase(job->id);
-  changed_.notify_all();
+  if (job->ready_fd) return job->ready_fd.get();
+  return fail(ErrorCode::descriptor_limit,
+              "this process may not open more files, and waiting for a job without a thread takes "
+              "one: raise the limit (ulimit -n)");
 }
 
 JobInfo Core::info(const JobRecord& job) const {

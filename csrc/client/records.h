@@ -112,6 +112,9 @@ struct JobRecord {
   UniqueFd ready_fd;
   std::condition_variable changed;
   std::atomic<bool> announced = false;  // that it waits no longer; for those without the mutex
+
+  // Its owner may be using the device.
+  bool runs() const { return state == State::started || state == State::ending; }
 };
 
 }  // namespace rtswap::client

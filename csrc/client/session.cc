@@ -67,7 +67,7 @@ class JobHandle final : public Job {
   Result<uint32_t> wait_for_chunks(uint32_t chunks, int64_t limit_ns) override {
     return guarded(core_, &Core::wait_for_chunks, job_, chunks, limit_ns);
   }
-  int ready_descriptor() override { return core_->in_child() ? -1 : core_->ready_descriptor(job_); }
+  Result<int> ready_descriptor() override { return guarded(core_, &Core::ready_descriptor, job_); }
   void cancel() override {
     if (!core_->in_child()) core_->cancel(job_);
   }

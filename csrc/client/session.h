@@ -126,7 +126,8 @@ class Job {
   virtual Result<uint32_t> wait_for_chunks(uint32_t chunks, int64_t limit_ns) = 0;
 
   // A descriptor that polls readable once wait(0) would not return false. The job's own.
-  virtual int ready_descriptor() = 0;
+  // `descriptor_limit`.
+  virtual Result<int> ready_descriptor() = 0;
 
   // Gives up waiting. When the grant has crossed it on the wire it is returned at once. Idempotent.
   virtual void cancel() = 0;

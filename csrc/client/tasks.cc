@@ -136,8 +136,7 @@ Status Core::close_task(const TaskPtr& task) {
   const std::lock_guard lock(mutex_);
   if (task->closed) return {};
   for (const auto& [id, job] : jobs_) {
-    if (job->task == task->id &&
-        (job->state == JobRecord::State::started || job->state == JobRecord::State::ending)) {
+    if (job->task == task->id && job->runs()) {
       return fail(ErrorCode::invalid_argument,
                   "task \"" + task->options.name + "\" has a running job: end that first");
     }

@@ -1,6 +1,6 @@
 // The device contract. Everything rtswap asks of a GPU goes through this one interface; it has two
 // implementations (CUDA driver API, simulated device), one adaptor that injects faults, and one
-// behaviour suite (tests/unit/driver_behaviour.h) that all of them pass.
+// behaviour suite (tests/unit/driver/driver_behaviour.h) that all of them pass.
 //
 // Words follow CUDA's virtual memory management: a *chunk* is one physical allocation, a
 // *reservation* is a range of addresses, *mapping* puts chunks under addresses.

@@ -17,7 +17,7 @@
 
 namespace py = pybind11;
 
-// rtswap/__init__.py looks for this text in the file before it loads it: a mismatch of torch's ABI
+// rtswap/_build.py looks for this text in the file before it loads it: a mismatch of torch's ABI
 // must end in an ImportError, not in a crash. Not const-folded away: __doc__ below points into it.
 static const char kBuiltFor[] = "rtswap-built-for-torch=" RTSWAP_TORCH_VERSION ";";
 

@@ -19,76 +19,48 @@ namespace {
 
 using client::Verdict;
 
-// Waits in slices for the verdict on a request whose first slice was spent in `first`.
-py::dict wait_for_verdict(TaskObject& task, int64_t limit_ns, Result<Verdict> answer) {
-  const auto pending = [&] {
-    return !answer.has_value() && answer.error().code == ErrorCode::timed_out;
-  };
-  if (pending()) {
-    wait_in_slices(limit_ns, [&](int64_t slice_ns) {
-      answer = task->wait_verdict(slice_ns);
-      return !pending();
-    });
-  }
-  const Verdict verdict = take(std::move(answer));
+// Makes a request of the arbiter by `request(slice_ns)`, once, and waits in slices for its answer.
+template <class Request>
+py::dict answer_to(TaskObject& task, int64_t limit_ns, Request&& request) {
+  bool requested = false;
+  const Verdict verdict = ask_in_slices(limit_ns, [&](int64_t slice_ns) {
+    return std::exchange(requested, true) ? task->wait_verdict(slice_ns) : request(slice_ns);
+  });
   if (verdict.request_refused) raise(verdict.reason);
   return to_python(verdict);
 }
 
-template <class Request>
-Result<Verdict> first_slice(int64_t limit_ns, Request&& request) {
-  py::gil_scoped_release unlocked;
-  return request(limit_ns < 0 ? kSliceNs : std::min(limit_ns, kSliceNs));
-}
-
 py::dict wait_verdict(TaskObject& task, int64_t limit_ns) {
-  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
-                            return task->wait_verdict(slice_ns);
-                          }));
+  return answer_to(task, limit_ns, [&](int64_t slice_ns) { return task->wait_verdict(slice_ns); });
 }
 
 py::dict update(TaskObject& task, int64_t period_ns, int64_t deadline_ns, int64_t wcet_ns,
                 const Layers& layers, int64_t limit_ns) {
   const client::Timing timing = timing_of(period_ns, deadline_ns, wcet_ns, layers);
-  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
-                            return task->update(timing, slice_ns);
-                          }));
+  return answer_to(task, limit_ns,
+                   [&](int64_t slice_ns) { return task->update(timing, slice_ns); });
 }
 
 py::dict resume(TaskObject& task, int64_t limit_ns) {
-  return wait_for_verdict(task, limit_ns, first_slice(limit_ns, [&](int64_t slice_ns) {
-                            return task->resume(slice_ns);
-                          }));
+  return answer_to(task, limit_ns, [&](int64_t slice_ns) { return task->resume(slice_ns); });
 }
 
 bool wait_job(JobObject& job, int64_t limit_ns) {
-  std::optional<Error> failure;
-  const bool started = wait_in_slices(limit_ns, [&, native = job.native()](int64_t slice_ns) {
-    const Result<bool> answer = native->wait(slice_ns);
-    if (!answer.has_value()) {
-      failure = answer.error();
-      return true;
-    }
-    return *answer;
+  Result<bool> started = false;
+  wait_in_slices(limit_ns, [&, native = job.native()](int64_t slice_ns) {
+    started = native->wait(slice_ns);
+    return !started || *started;
   });
-  if (failure) raise(*failure);
-  return started;
+  return take(std::move(started));
 }
 
 uint32_t wait_for_chunks(JobObject& job, uint32_t chunks) {
-  uint32_t landed = 0;
-  std::optional<Error> failure;
+  Result<uint32_t> landed = 0;
   wait_in_slices(-1, [&, native = job.native()](int64_t slice_ns) {
-    const Result<uint32_t> answer = native->wait_for_chunks(chunks, slice_ns);
-    if (answer) {
-      landed = *answer;
-    } else {
-      failure = answer.error();
-    }
-    return failure || landed >= chunks;
+    landed = native->wait_for_chunks(chunks, slice_ns);
+    return !landed || *landed >= chunks;
   });
-  if (failure) raise(*failure);
-  return landed;
+  return take(std::move(landed));
 }
 
 // Which of the task's arenas, by its index, and a stream of its device.
@@ -139,7 +111,8 @@ void bind_tasks(py::module_& module) {
   py::class_<JobObject>(module, "Job")
       .def("wait", &wait_job, py::arg("limit_ns"))
       .def("wait_for_chunks", &wait_for_chunks, py::arg("chunks"))
-      .def("ready_descriptor", [](JobObject& self) { return self.native()->ready_descriptor(); })
+      .def("ready_descriptor",
+           [](JobObject& self) { return take(self.native()->ready_descriptor()); })
       .def("cancel",
            [](JobObject& self) {
              const auto native = self.native();

@@ -15,9 +15,6 @@
 
 namespace rtswap::python {
 
-// Longest time between two looks at Python's pending signals.
-inline constexpr int64_t kSliceNs = kLookEvery_ns;
-
 // Calls `attempt(slice_ns)` without the GIL until it returns true or `limit_ns` (< 0: none) is
 // over, and tells which. A pending signal's exception (KeyboardInterrupt) leaves this function.
 // REQUIRES: the GIL.
@@ -29,7 +26,7 @@ bool wait_in_slices(int64_t limit_ns, Attempt&& attempt) {
     bool done = false;
     {
       pybind11::gil_scoped_release unlocked;
-      done = attempt(std::min(left_ns, kSliceNs));
+      done = attempt(std::min(left_ns, kLookEvery_ns));
     }
     if (done) return true;
     if (PyErr_CheckSignals() != 0) throw pybind11::error_already_set();

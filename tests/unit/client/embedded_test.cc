@@ -189,7 +189,7 @@ TEST_CASE("a waiting job can be waited for, polled, and cancelled; the next one 
   CHECK_FALSE(waiting->wait(0).value());
   CHECK_FALSE(after->wait(1'000'000).value());
   CHECK(waiting->end({}).error().code == ErrorCode::invalid_argument);
-  pollfd poller{.fd = after->ready_descriptor(), .events = POLLIN, .revents = 0};
+  pollfd poller{.fd = after->ready_descriptor().value(), .events = POLLIN, .revents = 0};
   CHECK(poll(&poller, 1, 0) == 0);
   waiting->cancel();
   waiting->cancel();

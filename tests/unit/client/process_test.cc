@@ -80,7 +80,7 @@ TEST_CASE("in a forked child every call is closed, and the parent goes on") {
   REQUIRE(job->wait(kPatience_ns).value());
   const int status = in_child([&] {
     bool right = closed(job->wait(-1).error()) && closed(job->end({}).error());
-    right &= job->ready_descriptor() == -1 && !opened.session->connected();
+    right &= !job->ready_descriptor() && !opened.session->connected();
     right &= closed(opened.task->release(0, true, Start::whole).error());
     right &= closed(opened.task->wait_verdict(-1).error());
     right &= closed(opened.session->open_arena(0, "child").error());

@@ -1,5 +1,6 @@
 // Races and failures that an arbiter of its own seldom makes: every message is chosen by the test.
 #include <poll.h>
+#include <sys/resource.h>
 
 #include <cstring>
 #include <optional>
@@ -28,7 +29,7 @@ TEST_CASE("a job starts when it has the device and all its memory, in either ord
   SECTION("memory first") {
     scene.make_resident();
     CHECK_FALSE(job->wait(0).value());
-    pollfd poller{.fd = job->ready_descriptor(), .events = POLLIN, .revents = 0};
+    pollfd poller{.fd = job->ready_descriptor().value(), .events = POLLIN, .revents = 0};
     CHECK(poll(&poller, 1, 0) == 0);
     scene.script->deliver(protocol::Run{id});
     CHECK(poll(&poller, 1, 0) == 1);
@@ -37,6 +38,20 @@ TEST_CASE("a job starts when it has the device and all its memory, in either ord
   CHECK(job->info().restored_bytes == 2 * kChunk + 100);
   REQUIRE(job->end({}));
   CHECK(scene.script->take<protocol::JobDone>().job == id);
+}
+
+TEST_CASE("a job that no file can be opened for is waited for by wait() alone") {
+  Scene scene;
+  std::shared_ptr<Job> job;
+  scene.release(job);
+  rlimit limit{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const Result<int> refused = job->ready_descriptor();
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(refused.error().code == ErrorCode::descriptor_limit);
+  CHECK(job->ready_descriptor().value() >= 0);
 }
 
 TEST_CASE("a cancellation that crosses Run gives the grant back at once") {
@@ -60,6 +75,22 @@ TEST_CASE("a granted job that its owner gives up is done, not cancelled") {
   job.reset();
   CHECK(scene.script->take<protocol::JobDone>().job == id);
   CHECK(scene.script->count<protocol::CancelJob>() == 0);
+}
+
+TEST_CASE("the handle of a job that is over ends without a turn of the arbiter") {
+  Scene scene;
+  scene.make_resident();
+  std::shared_ptr<Job> job = scene.start();
+  REQUIRE(job->end({}));
+  scene.script->take<protocol::JobDone>();
+  const auto flushes = [&] {
+    const std::lock_guard lock(scene.script->mutex);
+    return scene.script->flushes;
+  };
+  const int before = flushes();
+  CHECK(before > 0);
+  job.reset();
+  CHECK(flushes() == before);
 }
 
 TEST_CASE("an arena grows once the arbiter has let go of the job that was cancelled") {

@@ -145,6 +145,7 @@ class ScriptedArbiter {
   int offers = 0;
   int shortcuts_begun = 0;
   int shortcuts_interrupted = 0;
+  int flushes = 0;
   std::deque<protocol::ClientMessage> sent;
   std::deque<std::function<void(protocol::LinkReceiver&)>> calls;
   uint64_t calls_given = 0;
@@ -179,6 +180,10 @@ class ScriptedLink final : public protocol::Link {
     arbiter_->sent.push_back(std::move(message));
     arbiter_->changed.notify_all();
     return {};
+  }
+  void flush() override {
+    const std::lock_guard lock(arbiter_->mutex);
+    ++arbiter_->flushes;
   }
   Status open_shortcut(protocol::SessionId, const Interrupted& interrupted) override {
     std::unique_lock lock(arbiter_->mutex);
