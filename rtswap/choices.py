@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 
 from rtswap import _core
 from rtswap.devices import cuda_index, uuid_of
 from rtswap.errors import InvalidArgument, Unsupported
-from rtswap.units import parse_bytes, parse_share
+from rtswap.units import Size, parse_bytes, parse_share
 
 log = logging.getLogger("rtswap")
 
@@ -42,10 +43,46 @@ def process_name(given: str | None) -> str:
     return given
 
 
-def options_of(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments in the core's units; ``InvalidArgument`` where they contradict each other."""
-    wants_embedded = given["embedded"] or wants_simulation(given)
-    if given["socket"] is not None and wants_embedded:
+@dataclass(frozen=True)
+class Arguments:
+    """Of ``enable()``, each checked by itself or not at all. Equal ones ask for the same."""
+
+    socket: str | None
+    embedded: bool
+    budget: Size | float | None
+    device: str | None
+    simulate: Size | bool | None
+    link_bandwidth: Size | None
+    static: Size | None
+    strict: bool
+    verify: bool
+    guard: bool
+    name: str
+
+    @property
+    def wants_simulation(self) -> bool:
+        """A simulated device was asked for."""
+        return self.simulate is not None and self.simulate is not False
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the arguments come to on this machine, as the core takes it."""
+
+    arbiter: Literal["daemon", "embedded", "automatic"]
+    budget_bytes: int
+    """0: the default share of the device."""
+    simulated_bytes: int
+    """Size of the simulated bank; 0: a real device."""
+    simulated_bytes_per_s: int
+    """0: the default."""
+    static_bytes: int
+
+
+def choices_of(given: Arguments) -> Choices:
+    """``InvalidArgument`` where the arguments contradict each other."""
+    wants_embedded = given.embedded or given.wants_simulation
+    if given.socket is not None and wants_embedded:
         raise InvalidArgument(
             "socket= names a daemon; embedded= and simulate= ask for an arbiter in this process. "
             "Give one of them."
@@ -53,55 +90,40 @@ def options_of(given: dict[str, Any]) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     simulated_bytes = _simulated_bytes(given, cuda)
     budget_bytes = 0
-    if given["budget"] is not None and not simulated_bytes:
-        total = torch.cuda.get_device_properties(cuda_index(given["device"])).total_memory
-        budget_bytes = parse_share(given["budget"], total, "budget")
-    static = given["static"]
-    on_cuda = cuda and not simulated_bytes
-    return {
-        "given": given,
-        "choice": "daemon"
-        if given["socket"] is not None
-        else "embedded"
-        if wants_embedded
-        else "automatic",
-        "device": given["device"],
-        "strict": given["strict"],
-        "budget_bytes": budget_bytes,
-        "simulated_bytes": simulated_bytes,
-        "simulated_bytes_per_s": 0
-        if given["link_bandwidth"] is None
-        else parse_bytes(given["link_bandwidth"], "link_bandwidth"),
-        "static_bytes": parse_bytes(static, "static")
-        if static is not None
-        else _DEFAULT_STATIC_BYTES
-        if on_cuda
-        else 0,
-        "limits_static": static is not None,
-    }
+    if given.budget is not None and not simulated_bytes:
+        total = torch.cuda.get_device_properties(cuda_index(given.device)).total_memory
+        budget_bytes = parse_share(given.budget, total, "budget")
+    simulated_bytes_per_s = 0
+    if given.link_bandwidth is not None:
+        simulated_bytes_per_s = parse_bytes(given.link_bandwidth, "link_bandwidth")
+    static_bytes = _DEFAULT_STATIC_BYTES if cuda and not simulated_bytes else 0
+    if given.static is not None:
+        static_bytes = parse_bytes(given.static, "static")
+    arbiter: Literal["daemon", "embedded", "automatic"] = "automatic"
+    if given.socket is not None:
+        arbiter = "daemon"
+    elif wants_embedded:
+        arbiter = "embedded"
+    return Choices(
+        arbiter, budget_bytes, simulated_bytes, simulated_bytes_per_s, static_bytes=static_bytes
+    )
 
 
-def wants_simulation(given: dict[str, Any]) -> bool:
-    """A simulated device was asked for."""
-    return given["simulate"] is not None and given["simulate"] is not False
-
-
-def _simulated_bytes(given: dict[str, Any], cuda: bool) -> int:
-    """Size of the simulated bank; 0: a real device."""
-    simulate = given["simulate"]
+def _simulated_bytes(given: Arguments, cuda: bool) -> int:
+    simulate = given.simulate
     if simulate is not None and not isinstance(simulate, bool | int | str):
         raise InvalidArgument(
             f"simulate must be True, bytes or a text such as '1GiB': {simulate!r}."
         )
-    if cuda and not wants_simulation(given):
+    if cuda and not given.wants_simulation:
         return 0
     if isinstance(simulate, int | str) and not isinstance(simulate, bool):
-        if given["budget"] is not None:
+        if given.budget is not None:
             raise InvalidArgument("simulate= with a size and budget= say the same thing twice.")
         return parse_bytes(simulate, "simulate")
+    if given.budget is not None:
+        return parse_share(given.budget, _available_memory(), "budget")
     default = min(_LARGEST_DEFAULT_SIMULATION_BYTES, _available_memory() // 4)
-    if given["budget"] is not None:
-        return parse_share(given["budget"], _available_memory(), "budget")
     return max(_SMALLEST_SIMULATION_BYTES, default)
 
 
@@ -109,25 +131,24 @@ def _available_memory() -> int:
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def connect(given: dict[str, Any], options: dict[str, Any]) -> _core.Session:
+def connect(given: Arguments, choices: Choices) -> _core.Session:
     """Finds or makes the arbiter. Blocks."""
-    device = given["device"]
     uuid = ""
-    if device is not None and not options["simulated_bytes"]:
-        uuid = uuid_of(device, [])
+    if given.device is not None and not choices.simulated_bytes:
+        uuid = uuid_of(given.device, [])
     return _core.Session.connect(
-        choice=options["choice"],
-        socket_path=given["socket"] or "",
+        choice=choices.arbiter,
+        socket_path=given.socket or "",
         device_uuid=uuid,
-        budget_bytes=options["budget_bytes"],
+        budget_bytes=choices.budget_bytes,
         chunk_bytes=0,
-        simulated_bytes=options["simulated_bytes"],
-        simulated_bytes_per_s=options["simulated_bytes_per_s"],
-        process_name=given["name"],
+        simulated_bytes=choices.simulated_bytes,
+        simulated_bytes_per_s=choices.simulated_bytes_per_s,
+        process_name=given.name,
         grpc_library=str(Path(__file__).parent / "librtswap_grpc.so"),
-        static_bytes=options["static_bytes"],
-        verify=given["verify"],
-        guard=given["guard"],
+        static_bytes=choices.static_bytes,
+        verify=given.verify,
+        guard=given.guard,
         progress=_progress,
     )
 

@@ -14,16 +14,16 @@ import torch
 from rtswap import _core, lost
 from rtswap.choices import (
     CONTEXT_BYTES,
+    Arguments,
+    choices_of,
     connect,
-    options_of,
     process_name,
     refuse_backend,
     socket_path,
-    wants_simulation,
 )
 from rtswap.devices import default_device, synchronize, torch_device, uuid_of
-from rtswap.errors import Closed, DuplicateName, InvalidArgument
-from rtswap.jobs import current_job, quietly
+from rtswap.errors import Closed, DuplicateName, InvalidArgument, quietly
+from rtswap.jobs import current_job
 from rtswap.report import Info, Snapshot
 from rtswap.units import Size, limit_ns, show_bytes
 
@@ -37,15 +37,20 @@ log = logging.getLogger("rtswap")
 class Runtime:
     """One session and its tasks. There is at most one per process."""
 
-    def __init__(self, session: _core.Session, options: dict[str, Any]) -> None:
+    def __init__(self, session: _core.Session, given: Arguments, static_bytes: int) -> None:
+        """``static_bytes``: what this process announced beside the bank."""
         self.session = session
-        self.options = options
-        self.strict: bool = options["strict"]
-        self.verify: bool = options["given"]["verify"]
-        self.static_bytes: int = options["static_bytes"]
-        self.limits_static: bool = options["limits_static"]
+        self.given = given
+        self.strict = given.strict
+        self.verify = given.verify
+        self.static_bytes = static_bytes
         self.region_bytes = 0
-        self.device_index, self.torch_device = self.find_device(options["device"])
+        self.device_index = (
+            default_device(session.devices)
+            if given.device is None
+            else self._index_of(given.device)
+        )
+        self.torch_device = torch_device(self.device)
         session.use_device(self.device_index)
         self._tasks: dict[str, Task] = {}
         self._forsaken: list[Any] = []
@@ -56,15 +61,15 @@ class Runtime:
         return self.session.devices[self.device_index]
 
     def find_device(self, device: torch.device | str | int | None) -> tuple[int, torch.device]:
-        """(index in the session, where torch sees it) of a device that the arbiter manages."""
-        devices = self.session.devices
+        """(index in the session, where torch sees it) of a device that the arbiter manages; None:
+        the one that was enabled."""
         if device is None:
-            if hasattr(self, "device_index"):
-                return self.device_index, self.torch_device
-            index = default_device(devices)
-        else:
-            index = self.session.find_device(uuid_of(device, devices))
-        return index, torch_device(devices[index])
+            return self.device_index, self.torch_device
+        index = self._index_of(device)
+        return index, torch_device(self.session.devices[index])
+
+    def _index_of(self, device: torch.device | str | int) -> int:
+        return self.session.find_device(uuid_of(device, self.session.devices))
 
     def tasks(self) -> list[Task]:
         with self._lock:
@@ -114,7 +119,7 @@ class Runtime:
 
     def limit_static_memory(self) -> None:
         """Growth of torch's own pool becomes an OutOfMemoryError in this process, and only here."""
-        if self.torch_device.type != "cuda" or not self.limits_static:
+        if self.torch_device.type != "cuda" or self.given.static is None:
             return
         total = torch.cuda.get_device_properties(self.torch_device).total_memory
         # torch counts segments of pools over our regions, too.
@@ -198,31 +203,31 @@ def enable(
     Calling it again with equal arguments returns the same information.
     """
     global _runtime
-    given = {
-        "socket": socket_path(socket),
-        "embedded": bool(embedded),
-        "budget": budget,
-        "device": str(device) if device is not None else None,
-        "simulate": simulate,
-        "link_bandwidth": link_bandwidth,
-        "static": static,
-        "strict": bool(strict),
-        "verify": bool(verify),
-        "guard": bool(guard),
-        "name": process_name(name),
-    }
+    given = Arguments(
+        socket=socket_path(socket),
+        embedded=bool(embedded),
+        budget=budget,
+        device=str(device) if device is not None else None,
+        simulate=simulate,
+        link_bandwidth=link_bandwidth,
+        static=static,
+        strict=bool(strict),
+        verify=bool(verify),
+        guard=bool(guard),
+        name=process_name(name),
+    )
     with _enabling:
         if _runtime is not None:
-            if _runtime.options["given"] != given:
+            if _runtime.given != given:
                 raise InvalidArgument(
                     "rtswap is enabled already, with other arguments. Call rtswap.disable() first."
                 )
             return _runtime.info()
         refuse_backend()
-        options = options_of(given)
-        session = connect(given, options)
+        choices = choices_of(given)
+        session = connect(given, choices)
         try:
-            _runtime = Runtime(session, options)
+            _runtime = Runtime(session, given, choices.static_bytes)
             _runtime.limit_static_memory()
         except BaseException:
             _runtime = None
@@ -261,7 +266,7 @@ def describe_loss(message: str) -> str:
     return message if state is None else lost.described(message, state.memories())
 
 
-def _say(chosen: Info, given: dict[str, Any]) -> None:
+def _say(chosen: Info, given: Arguments) -> None:
     line = (
         f"rtswap: {chosen.arbiter}, {chosen.device_name} ({chosen.device_uuid}), "
         f"budget {show_bytes(chosen.budget_bytes)}"
@@ -270,9 +275,9 @@ def _say(chosen: Info, given: dict[str, Any]) -> None:
         log.info(line)
     else:
         print(line, file=sys.stderr)
-    if chosen.simulated and chosen.embedded and not wants_simulation(given):
+    if chosen.simulated and chosen.embedded and not given.wants_simulation:
         log.warning("no GPU and no daemon here: models run on the simulated device, on the CPU.")
-    if given["budget"] is not None and not chosen.embedded:
+    if given.budget is not None and not chosen.embedded:
         log.warning("budget= has no effect: the bank is the daemon's.")
 
 
