@@ -6,8 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from rtswap import _core
-from rtswap.errors import AdmissionRefused, InvalidArgument
-from rtswap.jobs import quietly
+from rtswap.errors import AdmissionRefused, InvalidArgument, quietly
 from rtswap.units import limit_ns, positive_ns, whole_within
 
 if TYPE_CHECKING:

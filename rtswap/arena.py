@@ -9,7 +9,7 @@ import torch
 
 from rtswap import _core, weights
 from rtswap.collect import Kind
-from rtswap.jobs import quietly
+from rtswap.errors import quietly
 from rtswap.units import limit_ns
 from rtswap.weights import Source
 

@@ -11,9 +11,12 @@ from dataclasses import asdict
 from importlib.metadata import version as installed_version
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="PyTorch models that do not fit one GPU together share it and keep their deadlines.",
@@ -21,6 +24,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # what a user's model raises is shown as Python shows it
 )
+
+
+def _console() -> Console:
+    from rich.console import Console  # takes long to import
+
+    return Console(highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -35,8 +44,6 @@ def demo(
     strict: Annotated[bool, typer.Option(help="Missed deadlines fail, too.")] = False,
 ) -> None:
     """Four processes on a device too small for their models: naive swapping, then rtswap."""
-    from rich.console import Console
-
     try:
         from rtswap.demo.play import Options, perform
     except ModuleNotFoundError as missing:
@@ -49,7 +56,7 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     options = Options(seconds=seconds, quick=quick, strict=strict, report=report)
     with _usage_errors():
-        raise typer.Exit(perform(options, Console(highlight=False, soft_wrap=True)))
+        raise typer.Exit(perform(options, _console()))
 
 
 def _png(path: Path | None) -> Path | None:
@@ -97,8 +104,6 @@ def plan(
     plot: Plot = None,
 ) -> None:
     """Would these tasks be promised their deadlines? Exit status 0: yes, 1: no."""
-    from rich.console import Console
-
     from rtswap.offline.device import parse_device
     from rtswap.offline.plan import make_plan
     from rtswap.offline.tables import print_plan
@@ -113,7 +118,7 @@ def plan(
     if json:
         typer.echo(dumps(answer.as_json(), indent=2))
     else:
-        print_plan(answer, Console(highlight=False, soft_wrap=True))
+        print_plan(answer, _console())
     raise typer.Exit(0 if answer.admitted else 1)
 
 
@@ -135,8 +140,6 @@ def simulate(
     plot: Plot = None,
 ) -> None:
     """The arbiter in virtual time with these tasks. Exit status 0: all were promised, and kept."""
-    from rich.console import Console
-
     from rtswap.offline.device import parse_device
     from rtswap.offline.simulate import Course, draw_timeline
     from rtswap.offline.simulate import simulate as run
@@ -150,7 +153,7 @@ def simulate(
         report = run(read_task_file(tasks), parse_device(budget, link, chunk), course)
         if plot:
             draw_timeline(report, horizon_ns, plot)
-    print_simulation(report, Console(highlight=False, soft_wrap=True))
+    print_simulation(report, _console())
     raise typer.Exit(0 if report.kept and not report.refused else 1)
 
 
@@ -170,12 +173,10 @@ def profile(
     ] = False,
 ) -> None:
     """Measures a model on this machine, for task files and `register(profile=)`."""
-    from rich.console import Console
-
     from rtswap.profile.command import run
 
     with _usage_errors():
-        console = Console(highlight=False, soft_wrap=True)
+        console = _console()
         run(target, input or [], output, passes, console, simulate=simulate)
 
 
@@ -189,12 +190,10 @@ def top(
     json: Annotated[bool, typer.Option("--json", help="One look, as one JSON object.")] = False,
 ) -> None:
     """What a daemon does now: who holds the device and memory, deadlines met and missed."""
-    from rich.console import Console
-
     from rtswap.errors import DaemonUnavailable
     from rtswap.top import Observer, tables, watch
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     try:
         observer = Observer(socket)
         if json:

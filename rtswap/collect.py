@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from rtswap.errors import InvalidArgument, Unsupported
+from rtswap.errors import InvalidArgument, Unsupported, shown
 from rtswap.units import show_bytes
 
 log = logging.getLogger("rtswap")
@@ -213,7 +213,7 @@ def _refuse_unmatched(kinds: Kinds | None, names: list[str]) -> None:
         if not fnmatch.filter(names, pattern):
             raise InvalidArgument(
                 f"kinds: no tensor has a name that matches {pattern!r}. There are, for example: "
-                + ", ".join(repr(name) for name in names[:3])
+                + shown(names)
             )
 
 

@@ -6,21 +6,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch.autograd.graph import increment_version
 
 from rtswap import _core
-from rtswap.collect import Collected, walk
-from rtswap.errors import EscapedTensor
+from rtswap.collect import Collected, is_wrapper, walk
+from rtswap.errors import EscapedTensor, InvalidArgument, Unsupported, shown
 from rtswap.units import show_bytes
 
 log = logging.getLogger("rtswap")
-
-_SHOWN = 5
-
-
-def shown(names: list[str]) -> str:
-    """The first names, for messages."""
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")
 
 
 @dataclass
@@ -97,3 +91,33 @@ class Contents:
             )
         self.collected = now
         self.watch()
+
+
+def tensor_set(
+    collected: Collected, device: torch.device, label: str, *, meta_allowed: bool = False
+) -> _core.TensorSet:
+    """Groups and checks the tensors of one device; changes nothing."""
+    for name, _, _, tensor in collected.watches:
+        if is_wrapper(tensor) and tensor.device != device:
+            raise Unsupported(
+                f"'{name}' is a {type(tensor).__name__}, a wrapper around other tensors, and is on "
+                f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
+                "before registering it."
+            )
+    tensors = _core.TensorSet(collected.tensors, device, label, meta_allowed)
+    # After the set has refused tensors that are closed, with a better word than is_shared() has.
+    for name, tensor, _ in collected.tensors:
+        if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
+            raise InvalidArgument(
+                f"'{name}' cannot be made swappable: it lies in memory shared with other processes "
+                "(share_memory()), which would stay behind. Clone it first."
+            )
+    left = tensors.left_behind()
+    if left:
+        log.warning(
+            "%s: other tensors share memory with %s and do not move along; they keep the old "
+            "values. Make them part of the model, or drop them before registering.",
+            label,
+            shown(left),
+        )
+    return tensors

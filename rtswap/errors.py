@@ -9,7 +9,14 @@ which knows nothing of rtswap handles it: time-outs are ``TimeoutError``, a lost
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
+
 import torch
+
+log = logging.getLogger("rtswap")
+
+_SHOWN = 5
 
 
 class Error(Exception):
@@ -219,3 +226,16 @@ def from_code(code: str, message: str) -> Error:
 
         message = runtime.describe_loss(message)
     return _BY_CODE.get(code, Internal)(message)
+
+
+def quietly(step: Callable[[], object], what: str) -> None:
+    """For clean-up that must not hide the error that led to it."""
+    try:
+        step()
+    except Error as error:
+        log.warning("%s: %s", what, error)
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first names, for messages."""
+    return ", ".join(repr(name) for name in names[:_SHOWN]) + (", ..." if names[_SHOWN:] else "")

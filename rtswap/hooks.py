@@ -31,7 +31,7 @@ class RootHooks:
         copy_without_hooks(module)
         self.serve(task)
         self._module = weakref.ref(module)
-        self._local = threading.local()
+        self._local = threading.local()  # job: the one that this thread's call has become
         # Compiled code must run them as they are: a traced call into the core would fail.
         before = torch._dynamo.disable(self._make_before())  # type: ignore[no-untyped-call]
         after = torch._dynamo.disable(self._make_after())  # type: ignore[no-untyped-call]
@@ -90,8 +90,7 @@ class RootHooks:
                 f"The model of task '{task.name}' was called outside a job (strict mode). Enter "
                 f"`with task.job():` first."
             )
-        jobs = self._open_jobs()
-        jobs.clear()  # of calls that were interrupted: this thread is in no job
+        self._local.job = None  # of a call that was interrupted: this thread is in no job
         implicit = Job(task, 0, None)
         calls.begin(implicit)
         try:
@@ -99,21 +98,16 @@ class RootHooks:
         finally:
             if not implicit._started:
                 calls.end(implicit)
-        jobs.append(implicit)
+        self._local.job = implicit
 
     def _after(self, module: nn.Module) -> None:
         """May run without `_before`: torch calls it too when an earlier hook raised."""
-        jobs = self._open_jobs()
-        if module is self._module() and jobs and jobs[-1] is current_job():
-            implicit = jobs.pop()
-            implicit.__exit__(None, None, None)
-            calls.end(implicit)
-
-    def _open_jobs(self) -> list[Job]:
-        jobs: list[Job] | None = getattr(self._local, "jobs", None)
-        if jobs is None:
-            jobs = self._local.jobs = []
-        return jobs
+        implicit: Job | None = getattr(self._local, "job", None)
+        if implicit is None or module is not self._module() or implicit is not current_job():
+            return
+        self._local.job = None
+        implicit.__exit__(None, None, None)
+        calls.end(implicit)
 
 
 def remove_stale(module: nn.Module) -> bool:

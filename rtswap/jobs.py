@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
 
 from rtswap import _core, calls, streams
-from rtswap.errors import Closed, Error, InvalidArgument, JobDropped, NestedJob, Timeout
+from rtswap.errors import InvalidArgument, JobDropped, NestedJob, Timeout
 from rtswap.prefix import Prefix
 from rtswap.raw_access import operators_may_be_bypassed
 from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
     from rtswap.tasks import Task
-
-log = logging.getLogger("rtswap")
 
 _current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("rtswap_job", default=None)
 
@@ -407,11 +403,3 @@ class Job:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def quietly(step: Callable[[], object], what: str) -> None:
-    """For clean-up that must not hide the error that led to it."""
-    try:
-        step()
-    except (Error, Closed) as error:
-        log.warning("%s: %s", what, error)

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rtswap.contents import shown
-from rtswap.errors import Error
+from rtswap.errors import Error, shown
 
 if TYPE_CHECKING:
     from rtswap.memory import Memory

@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from rtswap import _core
 from rtswap.devices import synchronize
+from rtswap.errors import quietly
 from rtswap.jobs import Job
 from rtswap.raw_access import operators_may_be_bypassed
 from rtswap.stretches import Pass, stretches
@@ -63,7 +64,8 @@ def cost_of(
 ) -> Cost:
     """The worst device time of some passes, in exclusive jobs, and that of their stretches.
 
-    Buffers and the random number generators are put back: measuring leaves no trace.
+    Buffers and the random number generators are put back, also when it fails: measuring leaves no
+    trace.
     """
     memory = task._memory
     inputs = pytree.tree_map_only(
@@ -78,10 +80,18 @@ def cost_of(
     with torch.random.fork_rng(devices=cuda), torch.no_grad():
         with Job(task, 0, timeout, exclusive=True):
             kept = memory.copy_mutable()
-        worst_ns = _measure(task, run, timeout)
-        rehearsed = _rehearse(task, run, timeout)
-        with Job(task, 0, timeout, exclusive=True):
-            memory.assign_mutable(kept)
+
+        def put_back() -> None:
+            with Job(task, 0, timeout, exclusive=True):
+                memory.assign_mutable(kept)
+
+        try:
+            worst_ns = _measure(task, run, timeout)
+            rehearsed = _rehearse(task, run, timeout)
+        except BaseException:
+            quietly(put_back, f"task '{task.name}': its buffers keep what measuring wrote")
+            raise
+        put_back()
     worst_ns = max([worst_ns, *(observed.execution_ns for observed in rehearsed)])
     return Cost(worst_ns, stretches(rehearsed, worst_ns))
 

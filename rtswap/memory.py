@@ -12,10 +12,10 @@ import torch
 
 from rtswap import _core, closed_storage, streams
 from rtswap.arena import Arena
-from rtswap.collect import Collected, is_wrapper
-from rtswap.contents import Contents, shown
+from rtswap.collect import Collected
+from rtswap.contents import Contents
 from rtswap.devices import synchronize
-from rtswap.errors import Closed, Error, EscapedTensor, InvalidArgument, Unsupported
+from rtswap.errors import Closed, Error, EscapedTensor, Unsupported, shown
 from rtswap.jobs import note_stream
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Memory:
         self._contents: list[Contents] = []
         self._verify = verify
         self._warned = False
+        # Of those who adopt and give back. Jobs need none: one at a time has the device.
         self._lock = threading.RLock()
 
     # --- growing -------------------------------------------------------------------------------
@@ -233,8 +234,8 @@ class Memory:
                 for tensors in self._sets:
                     tensors.release()
                 self._contents.clear()
-        for arena in self.arenas:
-            arena.close()
+                for arena in self.arenas:
+                    arena.close()
 
     def _save(self) -> None:
         """One that fails keeps no other from being saved."""
@@ -291,33 +292,3 @@ class Memory:
             "(data_ptr(), a kernel of another library, another thread), call "
             "rtswap.current_job().wait_for_memory()."
         )
-
-
-def plan(
-    collected: Collected, device: torch.device, label: str, *, meta_allowed: bool = False
-) -> _core.TensorSet:
-    """Groups and checks the tensors of one device; changes nothing."""
-    for name, _, _, tensor in collected.watches:
-        if is_wrapper(tensor) and tensor.device != device:
-            raise Unsupported(
-                f"'{name}' is a {type(tensor).__name__}, a wrapper around other tensors, and is on "
-                f"{tensor.device}. rtswap cannot change its device: move the model to {device} "
-                "before registering it."
-            )
-    tensors = _core.TensorSet(collected.tensors, device, label, meta_allowed)
-    # After the set has refused tensors that are closed, with a better word than is_shared() has.
-    for name, tensor, _ in collected.tensors:
-        if tensor.device.type == "cpu" and tensor.is_shared():  # type: ignore[no-untyped-call]
-            raise InvalidArgument(
-                f"'{name}' cannot be made swappable: it lies in memory shared with other processes "
-                "(share_memory()), which would stay behind. Clone it first."
-            )
-    left = tensors.left_behind()
-    if left:
-        log.warning(
-            "%s: other tensors share memory with %s and do not move along; they keep the old "
-            "values. Make them part of the model, or drop them before registering.",
-            label,
-            ", ".join(repr(name) for name in left[:5]),
-        )
-    return tensors

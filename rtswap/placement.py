@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from rtswap.collect import Collected
-from rtswap.errors import InvalidArgument
+from rtswap.errors import InvalidArgument, shown
 from rtswap.weights import Source
 
 Device = torch.device | str | int
@@ -76,7 +76,7 @@ def _longest(name: str, paths: Mapping[str, object]) -> str | None:
 def _refuse_uncovered(names: list[str]) -> None:
     if names:
         raise InvalidArgument(
-            f"device: no path leads to {_some(names)}. Add the path of a module that holds them, "
+            f"device: no path leads to {shown(names)}. Add the path of a module that holds them, "
             "or '' for everything that has no other."
         )
 
@@ -85,8 +85,8 @@ def _refuse_unused(paths: set[str], names: Mapping[str, object]) -> None:
     """A path with a typing error would leave tensors where nobody meant them to be."""
     if paths:
         raise InvalidArgument(
-            f"device: nothing lies under {_some(sorted(paths))} that has no longer path. There "
-            f"are, for example: {_some(list(names))}."
+            f"device: nothing lies under {shown(sorted(paths))} that has no longer path. There "
+            f"are, for example: {shown(list(names))}."
         )
 
 
@@ -104,7 +104,3 @@ def _refuse_torn(collected: Collected, index_of: Mapping[str, int]) -> None:
                 f"device: '{other}' and '{name}' share their memory (tied weights, or views of "
                 "one tensor) and cannot lie on two devices. Give both the same one, or untie them."
             )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (", ..." if names[3:] else "")

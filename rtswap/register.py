@@ -22,9 +22,10 @@ from rtswap.collect import (
     kind_named,
     warn_unseen,
 )
+from rtswap.contents import tensor_set
 from rtswap.errors import AdmissionRefused, InvalidArgument, Unsupported
 from rtswap.measure import cost_of
-from rtswap.memory import Memory, plan
+from rtswap.memory import Memory
 from rtswap.placement import Devices, parts_of
 from rtswap.profile.use import declared_cost
 from rtswap.residency import task_of
@@ -104,27 +105,17 @@ def register(
     limit_ns(timeout)
     modules = _modules(module)
     timing = Timing(period_ms, rate_hz, deadline_ms, wcet_ms)
-    if not isinstance(profile, str | os.PathLike | None):
-        raise InvalidArgument(f"profile= takes the path of a file, not {profile!r}.")
-    if profile is not None and (timing.wcet_ns or example_inputs is not None):
-        raise InvalidArgument("profile= says what a job costs: leave out wcet_ms, example_inputs.")
-    if timing.period_ns and not timing.wcet_ns and example_inputs is None and profile is None:
-        raise InvalidArgument(
-            "A promise needs a cost: give wcet_ms=, profile=, or example_inputs= to have it "
-            "measured."
-        )
-    if example_inputs is not None and not isinstance(example_inputs, tuple):
-        raise InvalidArgument("example_inputs must be a tuple of positional inputs, e.g. (x,).")
+    _check_cost(timing, profile, example_inputs)
     name = _name(state, modules, name)
+    label = f"task '{name}'"
     collected = collect_modules(modules, kinds)
     parts = parts_of(collected, device, state.find_device)
     if len(parts) > 1:
         _refuse_on_several(profile=profile, example_inputs=example_inputs)
     sources = _sources(modules, collected, weights)
-    label = f"task '{name}'"
     # Refuses before anything is made.
     sets = [
-        plan(part.collected, part.torch_device, label, meta_allowed=weights is not None)
+        tensor_set(part.collected, part.torch_device, label, meta_allowed=weights is not None)
         for part in parts
     ]
     if profile is not None:
@@ -143,16 +134,39 @@ def register(
         memory.discard()
         raise
     memory.adopt(sets, collected)
-    task = Task(state, memory, native, modules, options)
-    task._install_hooks()
+    task = Task(state, memory, native, modules, timing.layers)
     state.add_task(task)
-    warn_unseen(collected, name)
-    if example_inputs is not None and not timing.wcet_ns:
-        _warm(task, modules[0], example_inputs, on_refusal, timeout)
+    try:
+        task._install_hooks()
+        warn_unseen(collected, name)
+        if example_inputs is not None and not timing.wcet_ns:
+            _measure(task, modules[0], example_inputs, on_refusal, timeout)
+    except BaseException:
+        task.close()  # gives the modules their memory back
+        raise
     return task
 
 
-def _warm(
+def _check_cost(
+    timing: Timing,
+    profile: str | os.PathLike[str] | None,
+    example_inputs: tuple[Any, ...] | None,
+) -> None:
+    """A promise needs one cost, from one of its three sources."""
+    if not isinstance(profile, str | os.PathLike | None):
+        raise InvalidArgument(f"profile= takes the path of a file, not {profile!r}.")
+    if profile is not None and (timing.wcet_ns or example_inputs is not None):
+        raise InvalidArgument("profile= says what a job costs: leave out wcet_ms, example_inputs.")
+    if timing.period_ns and not timing.wcet_ns and example_inputs is None and profile is None:
+        raise InvalidArgument(
+            "A promise needs a cost: give wcet_ms=, profile=, or example_inputs= to have it "
+            "measured."
+        )
+    if example_inputs is not None and not isinstance(example_inputs, tuple):
+        raise InvalidArgument("example_inputs must be a tuple of positional inputs, e.g. (x,).")
+
+
+def _measure(
     task: Task,
     module: nn.Module,
     example_inputs: tuple[Any, ...],
@@ -162,14 +176,9 @@ def _warm(
     try:
         task._declare_measured(cost_of(task, module, example_inputs, timeout), timeout)
     except AdmissionRefused as error:
-        if on_refusal == "best_effort":
-            log.warning("task '%s' runs without a promise: %s", task.name, error)
-            return
-        task.close()
-        raise
-    except BaseException:
-        task.close()
-        raise
+        if on_refusal != "best_effort":
+            raise
+        log.warning("task '%s' runs without a promise: %s", task.name, error)
 
 
 def swappable(
@@ -199,7 +208,7 @@ def swappable(
         raise InvalidArgument(
             f"swappable() takes a tensor or a module, not a {type(target).__name__}."
         )
-    tensors = plan(collected, arena.torch_device, owner._memory.label)
+    tensors = tensor_set(collected, arena.torch_device, owner._memory.label)
     arena.prepare(tensors, timeout)
     owner._memory.adopt([tensors], collected)
 

@@ -6,7 +6,7 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -39,13 +39,12 @@ class Task:
         memory: Memory,
         native: _core.Task,
         modules: Sequence[nn.Module],
-        options: dict[str, Any],
+        layers: Layers,
     ) -> None:
         self._runtime = runtime
         self._memory = memory
         self._native: _core.Task | None = native
         self._modules = tuple(modules)
-        self._options = options
         self._name = native.name
         self._strict = runtime.strict
         self._hooks: list[RootHooks] = []
@@ -61,7 +60,7 @@ class Task:
         self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
         self._layered = False
         """Whether its cost may be known by stretches, so that its jobs may begin on a prefix."""
-        self._prepare_to_begin_on_prefix(options["layers"])
+        self._prepare_to_begin_on_prefix(layers)
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -182,7 +181,7 @@ class Task:
             name, timing, late, on_refusal, importance=importance, resident=False
         )
         shared = open_native(self._runtime, self._memory, options, timeout)
-        task = Task(self._runtime, self._memory, shared, self._modules, options)
+        task = Task(self._runtime, self._memory, shared, self._modules, timing.layers)
         self._runtime.add_task(task)
         return task
 
@@ -293,7 +292,8 @@ class Task:
         return native
 
     def _install_hooks(self) -> None:
-        self._hooks = [RootHooks(self, module) for module in self._modules]
+        for module in self._modules:
+            self._hooks.append(RootHooks(self, module))
 
     def _skipped(self, releases: int) -> None:
         with self._lock:

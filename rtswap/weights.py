@@ -17,7 +17,7 @@ from torch import nn
 
 from rtswap import _core
 from rtswap.collect import Collected
-from rtswap.errors import InvalidArgument, Unsupported, WeightsMismatch
+from rtswap.errors import InvalidArgument, Unsupported, WeightsMismatch, shown
 from rtswap.files import reading
 from rtswap.safetensors import Entry, Weights, find_entries
 
@@ -102,7 +102,7 @@ def _state(module: nn.Module, collected: Collected) -> dict[str, torch.Tensor]:
     strange = [name for name, value in held.items() if id(value) not in known]
     if strange:
         raise Unsupported(
-            f"weights= cannot fill {_listed(strange)}: in state_dict() they are not plain tensors "
+            f"weights= cannot fill {shown(strange)}: in state_dict() they are not plain tensors "
             "that the module holds (extra state, wrapper subclasses, hooks of state_dict). Load "
             "this model on the CPU and register it without weights=."
         )
@@ -113,7 +113,7 @@ def _refuse_gaps(sources: list[Source]) -> None:
     odd = [source.name for source in sources if not source.tensor.is_contiguous()]
     if odd:
         raise Unsupported(
-            f"weights= cannot fill {_listed(odd)}: they are not contiguous, and files hold tensors "
+            f"weights= cannot fill {shown(odd)}: they are not contiguous, and files hold tensors "
             "row by row. Build the model in torch's default memory format, or load it on the CPU "
             "and register it without weights=."
         )
@@ -128,7 +128,7 @@ def _refuse_empty(sources: list[Source], collected: Collected) -> None:
     ]
     if empty:
         raise WeightsMismatch(
-            f"Nothing says what is in {_listed(empty)}: on the meta device and not part of "
+            f"Nothing says what is in {shown(empty)}: on the meta device and not part of "
             "state_dict() (persistent=False). Give them values before registering, e.g. "
             "`model.table = torch.arange(n)`; they may be on the CPU while the rest is on meta."
         )
@@ -205,10 +205,6 @@ def _differences(missing: list[str], unexpected: list[str], different: list[str]
         lines.append("Nothing is converted: build the model with the shapes and dtypes of the file")
         lines.append("(e.g. torch.set_default_dtype or model.to(dtype) while it is on meta).")
     return "\n".join(lines)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names)
 
 
 def _short(dtype: torch.dtype) -> str:

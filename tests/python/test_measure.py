@@ -78,3 +78,21 @@ def test_waits_for_memory_are_not_execution(monkeypatch):
 def test_short_jobs_get_a_larger_margin():
     assert measure.margin_of(10**6) == pytest.approx(1.7)
     assert measure.margin_of(10**9) == pytest.approx(1.2005)
+
+
+def test_a_measurement_that_fails_leaves_no_trace(enabled):
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls > 2:
+                raise ValueError("enough")
+            return x
+
+    model = Counting()
+    with pytest.raises(ValueError, match="enough"):
+        rtswap.register(model, name="model", example_inputs=(torch.ones(1),))
+    assert model.calls == 0

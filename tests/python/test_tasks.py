@@ -8,6 +8,7 @@ from models import cnn, recurrent, same_state, transformer, twin
 from torch import nn
 
 import rtswap
+from rtswap.arena import Arena
 
 pytestmark = pytest.mark.usefixtures("arbiter")
 
@@ -134,3 +135,36 @@ def test_memory_that_may_not_grow_is_as_it_was(arbiter):
     with task.job():
         assert torch.equal(model(x), plain(x))
         assert small.all()
+
+
+def test_a_registration_that_fails_at_its_end_gives_the_model_back(arbiter, monkeypatch):
+    model, x = cnn()
+    plain = twin(model)
+
+    class Broken:
+        def __init__(self, task: rtswap.Task, module: nn.Module) -> None:
+            raise OSError("no hooks today")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("rtswap.tasks.RootHooks", Broken)
+        with pytest.raises(OSError, match="no hooks today"):
+            rtswap.register(model, name="model")
+    assert same_state(model, plain)
+    task = rtswap.register(model, name="model")
+    with task.job():
+        assert torch.equal(model(x), plain(x))
+
+
+def test_memory_that_cannot_be_saved_is_given_back_to_the_bank(arbiter, monkeypatch):
+    task = rtswap.register(recurrent()[0], name="model", resident=True)
+    with task.job():
+        pass
+    assert rtswap.stats().devices[0].free_chunks < rtswap.stats().devices[0].chunk_count
+
+    def fail(arena: Arena) -> None:
+        raise rtswap.DriverError("the copy failed")
+
+    monkeypatch.setattr(Arena, "save", fail)
+    with pytest.raises(rtswap.DriverError, match="the copy failed"):
+        task.close()
+    assert rtswap.stats().devices[0].free_chunks == rtswap.stats().devices[0].chunk_count
