@@ -4,7 +4,6 @@
 
 #include "csrc/base/check.h"
 #include "csrc/base/clock.h"
-#include "csrc/base/units.h"
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/nvml.h"
 #include "csrc/driver/simulated.h"
@@ -14,12 +13,8 @@
 namespace rtswap::daemon {
 namespace {
 
-using namespace rtswap::literals;
-
 constexpr double kDefaultShare_percent = 80;
 constexpr int64_t kProgressEvery_ns = 1'000'000'000;
-// Charged to every restored chunk by the schedulability test: mapping, access and unmapping.
-constexpr int64_t kSimulatedChunkCostPerMiB_ns = 200'000;
 
 // `--simulate SIZE` alone is a bank of SIZE on a device twice as large, so that clients have room
 // beside it; with --budget it is the device.
@@ -33,19 +28,6 @@ Result<PlannedDevice> open_simulated(const Config& config, size_t index) {
   RTSWAP_ASSIGN(device.driver, driver::make_simulated_driver(options, std::move(link)));
   RTSWAP_ASSIGN(device.memory, device.driver->memory_info());
   return device;
-}
-
-std::string holders_text(const std::string& uuid) {
-  const auto holders = driver::nvml_memory_holders(uuid);
-  if (!holders || holders->empty()) return "";
-  std::string text = "; its memory is held by";
-  for (const driver::MemoryHolder& holder : *holders) {
-    text += (text.back() == 'y' ? " " : ", ") +
-            (holder.name.empty() ? std::string("a process") : holder.name) + " (pid " +
-            std::to_string(holder.pid) +
-            (holder.bytes > 0 ? ", " + size_text(holder.bytes) : std::string()) + ")";
-  }
-  return text;
 }
 
 uint64_t wanted_bytes(const Config& config, const PlannedDevice& device) {
@@ -119,11 +101,12 @@ Status size_bank(const Config& config, PlannedDevice& device) {
   device.chunk_count = static_cast<uint32_t>(chunks);
   device.budget_bytes = chunks * device.chunk_bytes;
   if (device.budget_bytes > device.memory.free_bytes) {
-    return fail(ErrorCode::out_of_memory,
-                "a bank of " + size_text(device.budget_bytes) + " does not fit " + info.uuid +
-                    " (" + info.name + "): " + size_text(device.memory.free_bytes) + " of " +
-                    size_text(device.memory.total_bytes) + " are free" + holders_text(info.uuid) +
-                    ". Give a smaller --budget, or end those processes");
+    return fail(ErrorCode::out_of_memory, "a bank of " + size_text(device.budget_bytes) +
+                                              " does not fit " + info.uuid + " (" + info.name +
+                                              "): " + size_text(device.memory.free_bytes) + " of " +
+                                              size_text(device.memory.total_bytes) + " are free" +
+                                              driver::nvml_holders_text(info.uuid) +
+                                              ". Give a smaller --budget, or end those processes");
   }
   device.static_limit_bytes = device.memory.free_bytes - device.budget_bytes;
   return {};
@@ -201,10 +184,8 @@ std::vector<arbiter::DeviceConfig> Banks::describe() const {
     config.description.chunk_bytes = device.chunk_bytes;
     config.description.chunk_count = device.chunk_count;
     config.description.simulated_bytes_per_s = device.link_bytes_per_s;
-    config.chunk_cost_ns =
-        info.simulated
-            ? static_cast<int64_t>(div_up(device.chunk_bytes, 1_MiB)) * kSimulatedChunkCostPerMiB_ns
-            : policy::kCudaChunkCost_ns;
+    config.chunk_cost_ns = info.simulated ? driver::simulated_chunk_cost_ns(device.chunk_bytes)
+                                          : policy::kCudaChunkCost_ns;
     config.assumed_restore_bytes_per_s = device.link_bytes_per_s;  // a GPU's is measured by clients
     config.static_limit_bytes = device.static_limit_bytes;
     configs.push_back(std::move(config));

@@ -32,15 +32,6 @@ std::vector<Survivor> find_survivors(const SavedState& state) {
   return survivors;
 }
 
-std::string names_of(const std::vector<SavedClient>& clients) {
-  std::string names;
-  for (const SavedClient& client : clients) {
-    names +=
-        (names.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
-  }
-  return names;
-}
-
 std::vector<std::string> forget_unmanaged(const std::vector<PlannedDevice>& devices,
                                           std::vector<Survivor>& survivors) {
   std::map<std::string, std::vector<SavedClient>> holders;
@@ -83,11 +74,10 @@ Status plan_recovery(const Config& config, const SavedState& state,
     // A simulated device states its size itself; a GPU's free memory says nothing now, since the
     // bank takes part of it.
     if (info.simulated) {
-      PlannedDevice& fresh = device;
-      RTSWAP_TRY(size_bank(config, fresh));
-      if (fresh.budget_bytes != saved_bytes) {
+      RTSWAP_TRY(size_bank(config, device));
+      if (device.budget_bytes != saved_bytes) {
         return fail(held(survivors, "the bank of " + info.uuid + " is to be " +
-                                        size_text(fresh.budget_bytes) + " and was " +
+                                        size_text(device.budget_bytes) + " and was " +
                                         size_text(saved_bytes)));
       }
     }

@@ -16,9 +16,6 @@ namespace rtswap::daemon {
 // The clients in `state` that live and have chunks. The others' memory is free.
 std::vector<Survivor> find_survivors(const SavedState& state);
 
-// "camera (pid 812), lidar (pid 815)".
-std::string names_of(const std::vector<SavedClient>& clients);
-
 // Takes devices that are not managed any more out of what the survivors have; a line for the log
 // on each. Their chunks stay with their holders until these end.
 std::vector<std::string> forget_unmanaged(const std::vector<PlannedDevice>& devices,

@@ -54,9 +54,9 @@ Status Server::set_up() {
     RTSWAP_TRY(make_banks());
   }
   state_ = std::make_unique<StateKeeper>(state_path(config_.socket_path), std::move(state));
-  sessions_ = std::make_unique<Sessions>(
-      Sessions::Options{epoch_, last_session, std::move(survivors_), trace_.get(), on_failure_},
-      *state_);
+  sessions_ =
+      std::make_unique<Sessions>(Sessions::Options{epoch_, last_session, trace_.get(), on_failure_},
+                                 std::move(survivors_), *state_);
   service_ = std::make_unique<ArbiterService>(*sessions_, epoch_);
   service_->start();
   RTSWAP_TRY(listen());

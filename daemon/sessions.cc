@@ -22,18 +22,17 @@ Error violation(const std::string& what) { return {ErrorCode::protocol_violation
 
 }  // namespace
 
-Sessions::Sessions(Options options, StateKeeper& state)
+Sessions::Sessions(Options options, std::vector<Survivor> survivors, StateKeeper& state)
     : options_(std::move(options)),
       state_(state),
       last_session_(options_.last_session),
       watcher_(std::make_unique<Watcher>()) {
   const std::lock_guard lock(mutex_);
-  for (const Survivor& survivor : options_.survivors) {
+  for (Survivor& survivor : survivors) {
     const SessionId session = survivor.client.session;
-    survivors_.emplace(session, survivor.client);
+    survivors_.emplace(session, std::move(survivor.client));
     survivor_watches_[session] =
-        watcher_->watch(UniqueFd(::fcntl(survivor.process.get(), F_DUPFD_CLOEXEC, 0)),
-                        [this, session] { survivor_died(session); });
+        watcher_->watch(std::move(survivor.process), [this, session] { survivor_died(session); });
   }
 }
 
@@ -129,7 +128,7 @@ Status Sessions::take_hello(const StreamPtr& stream, const v1::ClientEnvelope& e
 }
 
 void Sessions::on_handshake_limit(const StreamPtr& stream) {
-  std::string whom;
+  std::vector<SavedClient> awaited;
   {
     const std::lock_guard lock(mutex_);
     const auto it = connections_.find(stream);
@@ -138,15 +137,12 @@ void Sessions::on_handshake_limit(const StreamPtr& stream) {
       return;
     }
     it->second.waiting.reset();
-    for (const auto& [session, client] : survivors_) {
-      whom +=
-          (whom.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
-    }
+    for (const auto& [session, client] : survivors_) awaited.push_back(client);
   }
-  refuse(stream,
-         {ErrorCode::daemon_unavailable, "rtswapd was restarted and waits for the chunks that " +
-                                             (whom.empty() ? "an earlier process" : whom) +
-                                             " still holds; try again, or end that process"});
+  refuse(stream, {ErrorCode::daemon_unavailable,
+                  "rtswapd was restarted and waits for the chunks that " +
+                      (awaited.empty() ? "an earlier process" : names_of(awaited)) +
+                      " still holds; try again, or end that process"});
 }
 
 void Sessions::refuse(const StreamPtr& stream, const Error& error) {
@@ -172,6 +168,12 @@ Status Sessions::open_session(const StreamPtr& stream, protocol::Hello hello) {
   const std::shared_ptr<Peer> peer = connection->second.peer;
   const SessionId asked_for = hello.resumed_session;
   RTSWAP_ASSIGN(hello.resumed_session, find_resumed(*peer, hello));
+  UniqueFd process(::fcntl(peer->process.get(), F_DUPFD_CLOEXEC, 0));
+  if (!process) {
+    return fail(ErrorCode::descriptor_limit,
+                "rtswapd may not open more files, so it cannot watch this process: raise its limit "
+                "(LimitNOFILE=, ulimit -n)");
+  }
   const SessionId id = ++last_session_;
   connection->second.session = id;
   Session& session = sessions_[id];
@@ -181,8 +183,7 @@ Status Sessions::open_session(const StreamPtr& stream, protocol::Hello hello) {
   session.resumed = hello.resumed_session;
   session.name = hello.process_name;
   stream->name(id);
-  session.watch = watcher_->watch(UniqueFd(::fcntl(peer->process.get(), F_DUPFD_CLOEXEC, 0)),
-                                  [this, id] { process_died(id); });
+  session.watch = watcher_->watch(std::move(process), [this, id] { process_died(id); });
   SavedClient saved;
   saved.session = id;
   saved.name = hello.process_name;

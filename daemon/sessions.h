@@ -27,7 +27,7 @@
 
 namespace rtswap::daemon {
 
-// A process of an earlier life that still holds chunks.
+// A process of an earlier life that still holds chunks, to be watched.
 struct Survivor {
   SavedClient client;
   UniqueFd process;  // pidfd
@@ -40,13 +40,12 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   struct Options {
     uint64_t epoch = 0;
     protocol::SessionId last_session = 0;  // of earlier lives: numbers are never reused
-    std::vector<Survivor> survivors;
-    TraceFile* trace = nullptr;                          // may be none
+    TraceFile* trace = nullptr;            // may be none
     std::function<void(const std::string&)> on_failure;  // the arbiter has stopped
   };
 
   // `state` outlives this.
-  Sessions(Options options, StateKeeper& state);
+  Sessions(Options options, std::vector<Survivor> survivors, StateKeeper& state);
   ~Sessions() override;
 
   // Lets sessions through to the arbiter; until then they wait. `awaited`: survivors that the

@@ -27,6 +27,15 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SavedDevice, uuid, bank_id, chunk_bytes, chun
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SavedClient, session, name, pid, start_ticks, devices)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SavedState, boot_id, budget, devices, clients, last_session)
 
+std::string names_of(const std::vector<SavedClient>& clients) {
+  std::string names;
+  for (const SavedClient& client : clients) {
+    names +=
+        (names.empty() ? "" : ", ") + client.name + " (pid " + std::to_string(client.pid) + ")";
+  }
+  return names;
+}
+
 std::string state_path(const std::string& socket_path) { return socket_path + ".state"; }
 
 std::string current_boot_id() {

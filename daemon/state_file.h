@@ -34,6 +34,9 @@ struct SavedClient {
   std::vector<std::string> devices;  // UUIDs of the devices whose chunks it has
 };
 
+// "camera (pid 812), lidar (pid 815)".
+std::string names_of(const std::vector<SavedClient>& clients);
+
 struct SavedState {
   std::string boot_id;
   std::string budget;  // as asked for

@@ -15,22 +15,8 @@ namespace rtswap::client {
 namespace {
 
 constexpr uint64_t kDefaultShare_percent = 80;
-// Charged by the schedulability test to every restored chunk for mapping and unmapping.
-constexpr int64_t kSimulatedChunkCostPerMiB_ns = 200'000;
 
 std::string mib(uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
-
-std::string holders_text(const std::string& uuid) {
-  const auto holders = driver::nvml_memory_holders(uuid);
-  if (!holders || holders->empty()) return "";
-  std::string text;
-  for (const driver::MemoryHolder& holder : *holders) {
-    text += text.empty() ? "; memory is held by " : ", ";
-    text += (holder.name.empty() ? "a process" : holder.name) + " (pid " +
-            std::to_string(holder.pid) + (holder.bytes > 0 ? ", " + mib(holder.bytes) : "") + ")";
-  }
-  return text;
-}
 
 // What this process holds of the device already; 0 where NVML does not say.
 uint64_t own_bytes(const std::string& uuid) {
@@ -99,8 +85,7 @@ Result<EmbeddedDevice> make_simulated(const EmbeddedOptions& options,
   RTSWAP_TRY(fill_bank(device, options.simulated_bytes, options.chunk_bytes, progress));
   device.config.description.simulated_bytes_per_s = link_bytes_per_s;
   device.config.assumed_restore_bytes_per_s = link_bytes_per_s;
-  device.config.chunk_cost_ns =
-      kSimulatedChunkCostPerMiB_ns * static_cast<int64_t>(device.bank->chunk_bytes() >> 20);
+  device.config.chunk_cost_ns = driver::simulated_chunk_cost_ns(device.bank->chunk_bytes());
   device.config.static_limit_bytes = options.simulated_bytes;
   return device;
 }
@@ -124,7 +109,7 @@ Result<EmbeddedDevice> make_cuda(const EmbeddedOptions& options,
     return fail(ErrorCode::out_of_memory, "a budget of " + mib(budget_bytes) + " does not fit " +
                                               uuid + ": " + mib(memory.free_bytes) + " of " +
                                               mib(memory.total_bytes) + " are free" +
-                                              holders_text(uuid));
+                                              driver::nvml_holders_text(uuid));
   }
   const uint64_t held_before_bytes = own_bytes(uuid);
   RTSWAP_TRY(fill_bank(device, budget_bytes, options.chunk_bytes, progress));

@@ -125,4 +125,17 @@ Result<std::vector<MemoryHolder>> nvml_memory_holders(const std::string& uuid) {
   return holders;
 }
 
+std::string nvml_holders_text(const std::string& uuid) {
+  const auto holders = nvml_memory_holders(uuid);
+  if (!holders) return "";
+  std::string text;
+  for (const MemoryHolder& holder : *holders) {
+    text += text.empty() ? "; its memory is held by " : ", ";
+    text += (holder.name.empty() ? "a process" : holder.name) + " (pid " +
+            std::to_string(holder.pid) +
+            (holder.bytes > 0 ? ", " + std::to_string(holder.bytes >> 20) + " MiB" : "") + ")";
+  }
+  return text;
+}
+
 }  // namespace rtswap::driver

@@ -26,5 +26,8 @@ struct MemoryHolder {
 Result<MemoryInfo> nvml_memory_info(const std::string& uuid);
 // Most memory first.
 Result<std::vector<MemoryHolder>> nvml_memory_holders(const std::string& uuid);
+// For messages: "; its memory is held by camera (pid 812, 1024 MiB), a process (pid 815)". Empty
+// when nobody is known.
+std::string nvml_holders_text(const std::string& uuid);
 
 }  // namespace rtswap::driver

@@ -31,6 +31,10 @@ struct SimulatedOptions {
   bool poison_on_map = false;
 };
 
+// What mapping and unmapping one chunk costs on such a device, at most: charged to every chunk that
+// is restored by the schedulability test.
+int64_t simulated_chunk_cost_ns(uint64_t chunk_bytes);
+
 // A device whose copies run over `link`; drivers that share a link share its bandwidth (and, if it
 // is a VirtualLink, its clock). `invalid_argument` when the name is empty or the memory is smaller
 // than one granule.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "csrc/base/check.h"
+#include "csrc/base/units.h"
 #include "csrc/driver/call_text.h"
 #include "csrc/driver/simulated.h"
 #include "csrc/driver/simulated_chunk.h"
@@ -316,6 +317,11 @@ class SimulatedDriver final : public Driver {
 };
 
 }  // namespace
+
+int64_t simulated_chunk_cost_ns(uint64_t chunk_bytes) {
+  constexpr int64_t kCostPerMiB_ns = 200'000;
+  return static_cast<int64_t>(div_up(chunk_bytes, uint64_t{1} << 20)) * kCostPerMiB_ns;
+}
 
 Result<std::unique_ptr<Driver>> make_simulated_driver(SimulatedOptions options,
                                                       std::shared_ptr<SimulatedLink> link) {

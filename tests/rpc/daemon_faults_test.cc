@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -164,6 +165,23 @@ TEST_CASE("a message before Hello ends the session with a reason") {
   const auto fault = client.receive<protocol::Fault>();
   REQUIRE(fault.has_value());
   CHECK(fault->error.code == ErrorCode::protocol_violation);
+}
+
+TEST_CASE("a daemon that may open no more files refuses a session and goes on") {
+  const Folder folder;
+  Daemon daemon(folder);
+  REQUIRE(daemon.wait_ready());
+  Client client(daemon.socket());
+  rlimit limit{};
+  REQUIRE(::prlimit(daemon.pid(), RLIMIT_NOFILE, nullptr, &limit) == 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = limit.rlim_max};
+  REQUIRE(::prlimit(daemon.pid(), RLIMIT_NOFILE, &none, nullptr) == 0);
+  client.send(protocol::Hello{});
+  const auto fault = client.receive<protocol::Fault>();
+  REQUIRE(fault.has_value());
+  CHECK(fault->error.code == ErrorCode::descriptor_limit);
+  REQUIRE(::prlimit(daemon.pid(), RLIMIT_NOFILE, &limit, nullptr) == 0);
+  CHECK(Client(daemon.socket()).hello().session != 0);
 }
 
 TEST_CASE("a daemon that is stopped does not hold its clients") {
