@@ -22,6 +22,11 @@ struct Setting {
   std::function<Status(Config&, const std::string&)> apply;
 };
 
+// Less was meant in another unit: no chunk is smaller, and on such a link jobs would wait for
+// hours.
+constexpr uint64_t kLeastSimulated_bytes = 2 << 20;
+constexpr uint64_t kLeastLink_bytes_per_s = 1'000'000;
+
 using Setter = std::function<Status(Config&, const std::string&)>;
 
 Setter text(std::string Config::*member) {
@@ -65,6 +70,11 @@ Status add_device(Config& config, const std::string& value) {
 
 Status add_simulated(Config& config, const std::string& value) {
   RTSWAP_ASSIGN(const uint64_t bytes, parse_size(value));
+  if (bytes < kLeastSimulated_bytes) {
+    return fail(ErrorCode::invalid_argument,
+                "\"" + value + "\" is " + std::to_string(bytes) +
+                    " bytes and less than one chunk; write for example 1GiB");
+  }
   config.simulated_bytes.push_back(bytes);
   return {};
 }
@@ -73,6 +83,11 @@ Status set_link_bandwidth(Config& config, const std::string& value) {
   const bool per_second = value.size() > 2 && value.substr(value.size() - 2) == "/s";
   RTSWAP_ASSIGN(config.link_bytes_per_s,
                 parse_size(per_second ? value.substr(0, value.size() - 2) : value));
+  if (config.link_bytes_per_s < kLeastLink_bytes_per_s) {
+    return fail(ErrorCode::invalid_argument, "\"" + value + "\" is " +
+                                                 std::to_string(config.link_bytes_per_s) +
+                                                 " bytes a second; write for example 24GB/s");
+  }
   return {};
 }
 

@@ -109,6 +109,9 @@ Result<std::map<std::string, arbiter::TaskOverride>> read_tasks_file(const std::
   RTSWAP_ASSIGN(const TomlFile file, TomlFile::read(path));
   for (const TomlEntry& entry : file.entries()) {
     if (entry.key != "task") {
+      if (entry.type == TomlEntry::Type::other || entry.type == TomlEntry::Type::list) {
+        return fail(at(entry.where, "write [[task]], not \"" + entry.key + "\""));
+      }
       return fail(at(entry.where, "\"" + entry.key + "\" belongs into a [[task]]"));
     }
   }

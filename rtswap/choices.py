@@ -23,6 +23,8 @@ _DEFAULT_STATIC_BYTES = 1 << 30
 CONTEXT_BYTES = 526 << 20
 _SMALLEST_SIMULATION_BYTES = 64 << 20
 _LARGEST_DEFAULT_SIMULATION_BYTES = 1 << 30
+_SMALLEST_BANK_BYTES = 2 << 20  # what devices map at least
+_SLOWEST_LINK_BYTES_PER_S = 10**6
 
 
 def socket_path(given: str | os.PathLike[str] | None) -> str | None:
@@ -92,10 +94,12 @@ def choices_of(given: Arguments) -> Choices:
     budget_bytes = 0
     if given.budget is not None and not simulated_bytes:
         total = torch.cuda.get_device_properties(cuda_index(given.device)).total_memory
-        budget_bytes = parse_share(given.budget, total, "budget")
+        budget_bytes = _bank_bytes(
+            parse_share(given.budget, total, "budget"), "budget", given.budget
+        )
     simulated_bytes_per_s = 0
     if given.link_bandwidth is not None:
-        simulated_bytes_per_s = parse_bytes(given.link_bandwidth, "link_bandwidth")
+        simulated_bytes_per_s = _link_bytes_per_s(given.link_bandwidth)
     static_bytes = _DEFAULT_STATIC_BYTES if cuda and not simulated_bytes else 0
     if given.static is not None:
         static_bytes = parse_bytes(given.static, "static")
@@ -120,11 +124,32 @@ def _simulated_bytes(given: Arguments, cuda: bool) -> int:
     if isinstance(simulate, int | str) and not isinstance(simulate, bool):
         if given.budget is not None:
             raise InvalidArgument("simulate= with a size and budget= say the same thing twice.")
-        return parse_bytes(simulate, "simulate")
+        return _bank_bytes(parse_bytes(simulate, "simulate"), "simulate", simulate)
     if given.budget is not None:
-        return parse_share(given.budget, _available_memory(), "budget")
+        size_bytes = parse_share(given.budget, _available_memory(), "budget")
+        return _bank_bytes(size_bytes, "budget", given.budget)
     default = min(_LARGEST_DEFAULT_SIMULATION_BYTES, _available_memory() // 4)
     return max(_SMALLEST_SIMULATION_BYTES, default)
+
+
+def _bank_bytes(size_bytes: int, what: str, given: object) -> int:
+    """A size that is a chunk at least."""
+    if size_bytes < _SMALLEST_BANK_BYTES:
+        raise InvalidArgument(
+            f"{what}={given!r} is {size_bytes} bytes, and a bank has {_SMALLEST_BANK_BYTES} "
+            "at least. A number without a unit counts bytes: write '4GiB'."
+        )
+    return size_bytes
+
+
+def _link_bytes_per_s(given: Size) -> int:
+    bytes_per_s = parse_bytes(given, "link_bandwidth")
+    if bytes_per_s < _SLOWEST_LINK_BYTES_PER_S:
+        raise InvalidArgument(
+            f"link_bandwidth={given!r} is {bytes_per_s} bytes a second, on which a job would wait "
+            "for hours. A number without a unit counts bytes: write '24GB'."
+        )
+    return bytes_per_s
 
 
 def _available_memory() -> int:

@@ -82,8 +82,10 @@ class Runtime:
         with self._lock:
             if name in self._tasks:
                 raise DuplicateName(
-                    f"This process has a task '{name}' already. Close it, or choose another name; "
-                    "a second release pattern on the same model is task.share(name=...)."
+                    f"This process has a task '{name}' already. Close it (task.close(), also "
+                    "before a notebook's cell runs again; rtswap.disable() closes all), or choose "
+                    "another name; a second release pattern on the same model is "
+                    "task.share(name=...)."
                 )
 
     def add_task(self, task: Task) -> None:
@@ -276,7 +278,8 @@ def _say(chosen: Info, given: Arguments) -> None:
     else:
         print(line, file=sys.stderr)
     if chosen.simulated and chosen.embedded and not given.wants_simulation:
-        log.warning("no GPU and no daemon here: models run on the simulated device, on the CPU.")
+        daemon = "" if given.embedded else " and no daemon"  # which was not looked for
+        log.warning("no GPU%s here: models run on the simulated device, on the CPU.", daemon)
     if given.budget is not None and not chosen.embedded:
         log.warning("budget= has no effect: the bank is the daemon's.")
 

@@ -6,7 +6,7 @@ import statistics
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import nn
@@ -124,6 +124,12 @@ class Task:
             lead_ms=milliseconds(verdict["lead_ns"]),
             importance=verdict["importance"],
             suspended=verdict["suspended"],
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"Task '{self._name}' cannot be copied or pickled: its memory is this process's. In "
+            "another process call rtswap.enable() and register the model there."
         )
 
     def __repr__(self) -> str:

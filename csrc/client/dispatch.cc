@@ -6,6 +6,23 @@
 #include "csrc/client/core.h"
 
 namespace rtswap::client {
+namespace {
+
+// Why a job was dropped that was too late already when it was asked for: a stamp of another clock,
+// or in another unit, looks like a very old one.
+Error with_lateness(const JobRecord& job, Error reason) {
+  if (reason.code != ErrorCode::job_dropped || job.requested_ns <= job.info.deadline_ns) {
+    return reason;
+  }
+  const int64_t late_us = (job.requested_ns - job.info.release_ns) / 1000;
+  reason.message += ". It was asked for " + std::to_string(late_us / 1000) + "." +
+                    std::to_string(late_us % 1000 / 100) +
+                    " ms after its release, too late already. Stamps are nanoseconds of this "
+                    "machine's CLOCK_MONOTONIC or CLOCK_REALTIME";
+  return reason;
+}
+
+}  // namespace
 
 // ------------------------------------------------------------------------------------ arbiter
 
@@ -154,7 +171,7 @@ void Core::on(const protocol::Dropped& message) {
     case JobRecord::State::waiting:
     case JobRecord::State::ready:
     case JobRecord::State::over:
-      fail_job(*job, message.reason);
+      fail_job(*job, with_lateness(*job, message.reason));
       jobs_.erase(found);
       // It might have begun: the arbiter keeps the device for it until it hears.
       if (job->granted) answer(protocol::JobDone{message.job, 0});

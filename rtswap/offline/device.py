@@ -10,6 +10,9 @@ from rtswap.errors import InvalidArgument
 from rtswap.units import parse_bytes, show_bytes
 
 GRANULARITY_BYTES = 2 << 20  # of device memory, as rtswapd sees it on every GPU
+# Beyond these a unit was meant otherwise.
+_SLOWEST_LINK_BYTES_PER_S = 10**6
+_FASTEST_LINK_BYTES_PER_S = 10**14
 
 
 @dataclass(frozen=True)
@@ -44,4 +47,10 @@ def parse_link(text: str) -> int:
     plain = text.strip()
     if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", plain):
         plain += "GB"
-    return parse_bytes(plain.removesuffix("/s"), "--link")
+    bytes_per_s = parse_bytes(plain.removesuffix("/s"), "--link")
+    if not _SLOWEST_LINK_BYTES_PER_S <= bytes_per_s <= _FASTEST_LINK_BYTES_PER_S:
+        raise InvalidArgument(
+            f"--link={text!r} is {bytes_per_s / 1e9:g} GB/s. A number without a unit counts GB/s: "
+            "write 24, '24GB/s' or '800MB/s'."
+        )
+    return bytes_per_s

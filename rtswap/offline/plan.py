@@ -39,6 +39,7 @@ class Plan:
     best_effort_block_ns: int  # best effort up to this length is part of the promises
     release_latency_ns: int
     device: Device
+    specs: list[TaskSpec]
     tasks: list[TaskPlan]  # in the order of the file; empty when no memory plan exists
 
     def as_json(self) -> dict[str, Any]:
@@ -105,6 +106,7 @@ def make_plan(specs: list[TaskSpec], device: Device) -> Plan:
         best_effort_block_ns=answer["best_effort_block_ns"],
         release_latency_ns=answer["release_latency_ns"],
         device=device,
+        specs=specs,
         tasks=[plans[spec.name] for spec in specs if spec.name in plans],
     )
 

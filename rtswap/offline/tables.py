@@ -17,7 +17,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     device = plan.device
     verdict = "accepted" if plan.admitted else "refused"
     link = f"{device.bytes_per_s / 1e9:g} GB/s" if device.bytes_per_s else "of unknown speed"
-    models = {task.spec.model: task.spec.size_bytes for task in plan.tasks}
+    models = {spec.model: spec.size_bytes for spec in plan.specs}
     console.print(
         f"[bold]{verdict}[/bold]: {show_bytes(sum(models.values()))} of models in "
         f"{show_bytes(device.budget_bytes)}, chunks of {show_bytes(device.chunk_bytes)}, "
@@ -25,6 +25,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
     if not plan.admitted:
         console.print(plan.reason)
+        if not device.bytes_per_s:
+            console.print("Without --link nothing that must be restored can be promised: give it.")
     if plan.tasks:
         console.print(_plan_table(plan))
         for task in plan.tasks:

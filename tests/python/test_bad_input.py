@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -224,6 +226,36 @@ def test_enable_refuses_nonsense(arguments):
         rtswap.enable(**arguments)
     with pytest.raises(rtswap.Closed):
         rtswap.info()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"simulate": 4}, "simulate=4 is 4 bytes.*write '4GiB'"),
+        ({"embedded": True, "budget": 4}, "budget=4 is 4 bytes.*write '4GiB'"),
+        ({"simulate": "16MiB", "link_bandwidth": 24}, "24 bytes a second.*write '24GB'"),
+    ],
+)
+def test_a_number_whose_unit_was_forgotten_is_named(arguments, words):
+    if torch.cuda.is_available() and "budget" in arguments:
+        pytest.skip("a budget of a GPU")
+    with pytest.raises(rtswap.InvalidArgument, match=words):
+        rtswap.enable(**arguments)
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_a_task_says_why_it_cannot_go_to_another_process(model):
+    task = rtswap.register(model, name="one")
+    for use in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=r"'one' cannot be copied or pickled.*register"):
+            use(task)
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_a_cell_that_runs_again_is_told_how_to_close_the_task_before(model):
+    rtswap.register(model, name="one")  # nobody keeps the task
+    with pytest.raises(rtswap.DuplicateName, match=r"task\.close\(\).*disable\(\)"):
+        rtswap.register(cnn()[0], name="one")
 
 
 def test_enable_twice_is_fine_with_equal_arguments_only(arbiter):

@@ -287,6 +287,21 @@ def test_the_command_line(tmp_path: Path) -> None:
         assert done.exit_code == 2, wrong
 
 
+def test_a_plan_says_what_was_forgotten_or_meant_in_another_unit(tmp_path: Path) -> None:
+    path = str(write(tmp_path, VEHICLE))
+
+    def plan(*flags: str) -> str:
+        done = CliRunner().invoke(app, ["plan", path, *flags])
+        assert done.exit_code in (1, 2), done.output
+        return done.output
+
+    assert "Without --link" in plan("--budget", "2500MiB")
+    for link in ("24000000000", "24kB/s"):
+        assert "counts GB/s" in plan("--budget", "2500MiB", "--link", link)
+    too_large = plan("--budget", "100MiB", "--link", "24")  # no plan of the memory exists
+    assert "2.5 GiB of models" in too_large
+
+
 def test_a_simulation_names_whom_nothing_was_promised(tmp_path: Path) -> None:
     path = str(write(tmp_path, VEHICLE))
     done = CliRunner().invoke(

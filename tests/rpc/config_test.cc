@@ -86,6 +86,9 @@ TEST_CASE("mistakes in flags are named") {
   CHECK_FALSE(parse({"--link-bandwidth", "1GB/s"}).has_value());
   CHECK(parse({"--simulate", "1GiB", "--link-bandwidth", "1GB/s"})->config.link_bytes_per_s ==
         1'000'000'000);
+  CHECK_THAT(parse({"--simulate", "64"}).error().message, test::contains("less than one chunk"));
+  CHECK_THAT(parse({"--simulate", "1GiB", "--link-bandwidth", "24"}).error().message,
+             test::contains("24 bytes a second"));
   CHECK_THAT(parse({"--version"})->print_and_exit, test::contains("rtswapd 0."));
   CHECK_THAT(parse({"--budget", "1GiB", "2GiB"}).error().message, test::contains("2GiB"));
   CHECK_THAT(parse({"--budget", "1GiB", "--budget", "2GiB"}).error().message,
@@ -153,6 +156,7 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   CHECK_THAT(message("[[task]]\nname = \"a\"\nmodel = 3\n"), test::contains("model takes"));
   CHECK_THAT(message("[[task]]\nname = \"a\"\nprofile = 3\n"), test::contains("profile takes"));
   CHECK_THAT(message("name = \"a\"\n"), test::contains("belongs into a [[task]]"));
+  CHECK_THAT(message("[[tasks]]\nname = \"a\"\n"), test::contains("write [[task]], not"));
   CHECK_THAT(read_tasks_file("/nonexistent.toml").error().message,
              test::contains("/nonexistent.toml"));
 }
