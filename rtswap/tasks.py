@@ -200,7 +200,11 @@ class Task:
         wcet_ms: float | None = None,
         timeout: float | None = 30.0,
     ) -> None:
-        """New timing, tested again. When it is refused the old one stays."""
+        """New timing, tested again. When it is refused the old one stays.
+
+        One that fits only with other memory on the device than now is refused, too; while the task
+        is paused it may be given, and :meth:`resume` waits for that memory.
+        """
         native = self._native_open()
         if period_ms is None and rate_hz is None:
             raise InvalidArgument("Give period_ms or rate_hz.")

@@ -210,7 +210,8 @@ void Arbiter::State::change_timing(Task& task) {
   }
   if (decision.admitted) {
     decision.reason = "the new timing of \"" + task.name +
-                      "\" fits only once other memory has been restored; close it and open it anew";
+                      "\" fits only once other memory has been restored, and until then nothing "
+                      "can be promised to it: pause() it, set the timing, and resume() it";
   }
   task.timing = old_timing;
   task.state = old_state;

@@ -52,6 +52,24 @@ def test_large_models_are_staged_beside_a_short_deadline():
     assert all(task.stats().restored_bytes > 0 for task in tasks)
 
 
+@pytest.mark.usefixtures("slow_link")
+def test_a_timing_that_needs_another_plan_comes_into_force_after_a_pause():
+    camera = rtswap.register(nn.Linear(16, 16), name="camera", period_ms=20_000, wcet_ms=5)
+    large = [
+        rtswap.register(nn.Linear(1400, 1400), name=f"large{i}", period_ms=20_000, wcet_ms=5)
+        for i in range(2)
+    ]
+    assert {task.promise.mode for task in large} == {"direct"}
+    with pytest.raises(rtswap.AdmissionRefused, match=r"pause\(\) it, set the timing, and resume"):
+        camera.set_period(60)
+    assert (camera.period_ms, camera.promise.state) == (20_000, "admitted")
+    camera.pause()
+    camera.set_period(60)
+    camera.resume()
+    assert (camera.period_ms, camera.promise.state) == (60, "admitted")
+    assert {task.promise.mode for task in large} == {"staged"}
+
+
 @pytest.mark.skipif(
     not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
     reason="built without the daemon",
