@@ -42,6 +42,6 @@ def task_of(model: nn.Module | Task) -> Task:
         if any(module is model for module in task.modules):
             return task
     raise NotRegistered(
-        f"This {type(model).__name__} is not registered. resident() takes a module that was "
-        "passed to rtswap.register(), or its task."
+        f"This {type(model).__name__} is not registered. Give a module that was passed to "
+        "rtswap.register(), or its task."
     )

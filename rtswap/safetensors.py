@@ -71,7 +71,11 @@ def find_entries(weights: Weights) -> dict[str, Entry]:
     if not isinstance(weights, Sequence) or not all(
         isinstance(path, str | os.PathLike) for path in weights
     ):
-        raise InvalidArgument(f"weights= takes a path or a list of paths, not {weights!r}.")
+        raise InvalidArgument(
+            "weights= takes a path or a list of paths of safetensors files, not a "
+            f"{type(weights).__name__}. What is loaded already goes into the model before it is "
+            "registered: model.load_state_dict()."
+        )
     found: dict[str, Entry] = {}
     for path in map(Path, weights):
         for name, entry in read_header(path).items():
@@ -88,7 +92,11 @@ def read_header(path: Path) -> dict[str, Entry]:
         header_bytes = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         begin_bytes = _LENGTH_BYTES + header_bytes
         if header_bytes > _MAX_HEADER_BYTES or begin_bytes > file_bytes:
-            raise _broken(path, "its first bytes are no length of a header")
+            raise _broken(
+                path,
+                "its first bytes are no length of a header. What torch.save() wrote is converted "
+                "with safetensors.torch.save_file()",
+            )
         header = _parse(path, file.read(header_bytes))
     return {
         name: _entry(path, name, fields, begin_bytes, file_bytes)

@@ -54,6 +54,7 @@ def model() -> nn.Module:
         ({"example_inputs": torch.ones(1), "period_ms": 10}, "tuple"),
         ({"weights": 3}, "path or a list"),
         ({"weights": [3]}, "path or a list"),
+        ({"weights": {"0.weight": torch.ones(1)}}, r"not a dict\..*load_state_dict\(\)"),
         ({"weights": "nowhere"}, "nowhere cannot be read"),
         ({"profile": 3, "period_ms": 10}, "path of a file"),
         ({"profile": "nowhere", "period_ms": 10}, "nowhere cannot be read"),
@@ -241,6 +242,20 @@ def test_a_number_whose_unit_was_forgotten_is_named(arguments, words):
         pytest.skip("a budget of a GPU")
     with pytest.raises(rtswap.InvalidArgument, match=words):
         rtswap.enable(**arguments)
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_a_file_of_torch_save_is_told_from_safetensors(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(rtswap.InvalidArgument, match=r"model\.pt.*save_file\(\)"):
+        rtswap.register(model, weights=tmp_path / "model.pt")
+
+
+@pytest.mark.usefixtures("arbiter")
+def test_arguments_in_the_wrong_order_are_not_taken_for_a_model(model):
+    task = rtswap.register(model)
+    with pytest.raises(rtswap.NotRegistered, match=r"This str is not registered\. Give a module"):
+        rtswap.region("2MiB", task)
 
 
 @pytest.mark.usefixtures("arbiter")
