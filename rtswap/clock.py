@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
 # How often a clock that cannot tell its next release yet looks again.
 _LOOK_S = 0.02
+# For how long a clock is held back before it says so.
+_QUIET_NS = 5_000_000_000
+
+log = logging.getLogger("rtswap")
 
 
 class JobClock(Iterator[Job], AsyncIterator[Job]):
@@ -37,6 +43,7 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         self._last = -1
         self._target: int | None = None
         self._period_ns = 0
+        self._told_from_ns: int | None = None
         self.skipped = 0
 
     def __iter__(self) -> JobClock:
@@ -96,8 +103,21 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         except Closed:
             return now_ns
         if common_ns == 0:
+            self._say_that_it_is_held_back(now_ns)
             return None
         return now_ns if common_ns is None else common_ns
+
+    def _say_that_it_is_held_back(self, now_ns: int) -> None:
+        """Once, and not to those who come in time: a task that never comes looks like a hang."""
+        if self._told_from_ns is None:
+            self._told_from_ns = now_ns + _QUIET_NS
+        if now_ns >= self._told_from_ns:
+            self._told_from_ns = sys.maxsize
+            log.warning(
+                "task '%s': its clock stands still until as many tasks are there as rtswapd was "
+                "told to wait for (--wait-for); rtswap top shows those that are.",
+                self._task.name,
+            )
 
     def _next_index(self, now_ns: int) -> int:
         """The first release that has not passed yet."""

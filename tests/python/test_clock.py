@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from models import cnn
@@ -41,3 +42,20 @@ def test_the_clock_ends_when_its_task_is_closed():
         if count == 2:
             task.close()
     assert count == 2
+
+
+def test_a_clock_that_is_held_back_says_so_once(monkeypatch, caplog):
+    model, _ = cnn()
+    task = rtswap.register(model, period_ms=50, wcet_ms=1, on_refusal="best_effort")
+    caplog.clear()
+    held_back = SimpleNamespace(common_start_ns=0)  # the tasks of --wait-for are not all there
+    monkeypatch.setattr(task, "_session", lambda: held_back)
+    clock = task.jobs()
+    assert clock._step()[1] is None
+    assert not caplog.records  # those who come in time hear nothing
+    monkeypatch.setattr("rtswap.clock._QUIET_NS", 0)
+    clock = task.jobs()
+    for _ in range(3):
+        assert clock._step()[1] is None
+    [record] = caplog.records
+    assert "--wait-for" in record.getMessage()
