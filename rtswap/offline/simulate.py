@@ -50,6 +50,7 @@ class Simulated:
     violations: list[str]
     suspensions: int  # of all promises, until the device was idle
     start_ns: int
+    with_faults: bool
     longest_period_ns: int
 
     @property
@@ -98,6 +99,7 @@ def simulate(specs: list[TaskSpec], device: Device, course: Course) -> Simulated
         violations=report["violations"],
         suspensions=report["suspensions"],
         start_ns=START_NS,
+        with_faults=course.faults_per_s > 0,
         longest_period_ns=max((spec.period_ns for spec in specs), default=0),
     )
 

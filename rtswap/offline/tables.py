@@ -110,6 +110,8 @@ def print_simulation(report: Simulated, console: Console) -> None:
     console.print(
         "  every promise was kept" if report.kept else "  [bold]not every promise was kept"
     )
+    if report.with_faults and not report.kept:
+        console.print("  (none holds for tasks that faults meet, nor for whom they keep waiting)")
 
 
 def _table(first: str, *others: str) -> Table:

@@ -302,6 +302,16 @@ def test_a_plan_says_what_was_forgotten_or_meant_in_another_unit(tmp_path: Path)
     assert "2.5 GiB of models" in too_large
 
 
+def test_a_simulation_does_not_blame_promises_for_faults(tmp_path: Path) -> None:
+    path = str(write(tmp_path, VEHICLE))
+    flags = ["--budget", "2500MiB", "--link", "24", "--horizon", "5s"]
+    done = CliRunner().invoke(app, ["simulate", path, *flags, "--faults", "2"])
+    assert done.exit_code == 1
+    assert "none holds for tasks that faults meet" in done.output
+    done = CliRunner().invoke(app, ["simulate", path, *flags])
+    assert "faults" not in done.output
+
+
 def test_a_simulation_names_whom_nothing_was_promised(tmp_path: Path) -> None:
     path = str(write(tmp_path, VEHICLE))
     done = CliRunner().invoke(
