@@ -118,14 +118,9 @@ class Region:
         self._native.settle()
 
     def give_back(self) -> None:
-        """The task is closed, and the memory still there: torch gives back all segments in which
-        nothing is alive. It goes on naming the others, so nothing else may come to lie there."""
+        """The task is closed. Torch goes on naming segments in which something is alive, or was
+        when their thread ended: nothing else may come to lie there."""
         self._end_pools()
-        try:
-            if self._native.held_bytes:  # of pools whose threads ended before their tensors
-                torch.cuda.empty_cache()
-        except RuntimeError as error:  # the device has failed; the task ends in any case
-            log.warning("task '%s': torch keeps segments of a region: %s", self._task.name, error)
         if self._native.held_bytes:
             self._arena.keep_addresses(self._segment)
 
@@ -249,7 +244,5 @@ def region(
     segment = arena.add_space(parse_bytes(size, "size"), chosen, timeout)
     made = Region(owner, arena, segment, chosen)
     owner._memory.regions.append(made)
-    state = runtime.require()
-    state.region_bytes += made.bytes
-    state.limit_static_memory()
+    runtime.require().limit_static_memory()
     return made

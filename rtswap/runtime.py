@@ -44,7 +44,6 @@ class Runtime:
         self.strict = given.strict
         self.verify = given.verify
         self.static_bytes = static_bytes
-        self.region_bytes = 0
         self.device_index = (
             default_device(session.devices)
             if given.device is None
@@ -125,7 +124,9 @@ class Runtime:
             return
         total = torch.cuda.get_device_properties(self.torch_device).total_memory
         # torch counts segments of pools over our regions, too.
-        allowed = max(0, self.static_bytes - CONTEXT_BYTES) + self.region_bytes
+        regions = [region for memory in self.memories() for region in memory.regions]
+        region_bytes = sum(region.bytes for region in regions)
+        allowed = max(0, self.static_bytes - CONTEXT_BYTES) + region_bytes
         torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), self.torch_device)
 
     def close(self) -> None:
