@@ -84,7 +84,7 @@ void run_client(const std::string& folder, const std::string& socket, int index,
                 int64_t mean_pause_ns, int out) {
   const auto session = connect(folder, socket);
   const auto arena = must(session->open_arena(0, "bench"));
-  (void)must(session->add_segment(arena, engine::Kind::read_only, 1_MiB, nullptr));
+  (void)must(session->add_segment(arena, engine::Kind::read_only, 1_MiB));
   must(session->publish_arena(arena, -1));
   const auto task = must(session->open_task(
       arena, {.name = "bench" + std::to_string(index), .timing = {}, .resident = false}));

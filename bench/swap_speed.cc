@@ -107,8 +107,8 @@ class Side {
   Side(driver::Driver& driver, const bank::Bank& bank, const Case& test, const engine::Guard* guard)
       : engine_(driver, bank, waiter_, {.guard = guard}), all_(bank.chunk_count()) {
     must(engine_.open_arena(kArena, "bench"));
-    image_ms_ = measure_ms(
-        [&] { segment_ = must(engine_.add_segment(kArena, test.kind, test.bytes, {})); });
+    image_ms_ =
+        measure_ms([&] { segment_ = must(engine_.add_segment(kArena, test.kind, test.bytes)); });
     std::memset(segment_.host, 0x5A, test.bytes);  // copies of zeros may be faster than others
     std::iota(all_.begin(), all_.end(), 0);
   }

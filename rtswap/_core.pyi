@@ -20,8 +20,6 @@ def simulate(config: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, A
 
 class Observer:
     def __init__(self, *, socket_path: str, grpc_library: str) -> None: ...
-    @property
-    def socket_path(self) -> str: ...
     def snapshot(self, limit_ns: int) -> dict[str, Any]: ...
 
 class DeviceMeter:
@@ -112,7 +110,6 @@ class Session:
         socket_path: str,
         device_uuid: str,
         budget_bytes: int,
-        chunk_bytes: int,
         simulated_bytes: int,
         simulated_bytes_per_s: int,
         process_name: str,
@@ -120,7 +117,7 @@ class Session:
         static_bytes: int,
         verify: bool,
         guard: bool,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[int, int], None],
     ) -> Session: ...
     @property
     def embedded(self) -> bool: ...
@@ -135,9 +132,7 @@ class Session:
     def find_device(self, uuid: str) -> int: ...
     def use_device(self, device: int) -> None: ...
     def open_arena(self, device: int, label: str) -> int: ...
-    def add_segment(
-        self, arena: int, kind: int, bytes: int, progress: Callable[[int, int], None] | None
-    ) -> Segment: ...
+    def add_segment(self, arena: int, kind: int, bytes: int) -> Segment: ...
     def keep_scratch(
         self, arena: int, segment_address: int, ranges: Sequence[tuple[int, int]]
     ) -> None: ...

@@ -44,13 +44,13 @@ class Arena:
             for kind in _SEGMENT_ORDER:
                 size = tensors.bytes(kind)
                 if size:
-                    segment = self._session.add_segment(self.id, int(kind), size, None)
+                    segment = self._session.add_segment(self.id, int(kind), size)
                     tensors.fill(int(kind), segment)
             weights.fill(tensors, sources)
 
     def add_space(self, size: int, kind: Kind, timeout: float | None) -> _core.Segment:
         with self._growing(timeout):
-            return self._session.add_segment(self.id, int(kind), size, None)
+            return self._session.add_segment(self.id, int(kind), size)
 
     @contextmanager
     def _growing(self, timeout: float | None) -> Iterator[None]:

@@ -166,7 +166,6 @@ def connect(given: Arguments, choices: Choices) -> _core.Session:
         socket_path=given.socket or "",
         device_uuid=uuid,
         budget_bytes=choices.budget_bytes,
-        chunk_bytes=0,
         simulated_bytes=choices.simulated_bytes,
         simulated_bytes_per_s=choices.simulated_bytes_per_s,
         process_name=given.name,

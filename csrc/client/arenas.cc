@@ -40,8 +40,7 @@ Result<engine::ArenaId> Core::open_arena(uint32_t device, const std::string& lab
   return id;
 }
 
-Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind, uint64_t bytes,
-                                          const std::function<void(uint64_t, uint64_t)>& progress) {
+Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind, uint64_t bytes) {
   std::shared_ptr<Device> device;
   {
     const std::lock_guard lock(mutex_);
@@ -55,7 +54,7 @@ Result<engine::Segment> Core::add_segment(engine::ArenaId id, engine::Kind kind,
     }
     device = devices_[arena->device];
   }
-  auto added = device->engine().add_segment(id, kind, bytes, progress);
+  auto added = device->engine().add_segment(id, kind, bytes);
   if (!added) return fail(device->explain(std::move(added).error()));
   const engine::Segment& segment = *added;
   const std::lock_guard lock(mutex_);

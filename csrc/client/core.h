@@ -56,8 +56,7 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
 
   Status use_device(uint32_t device, const Interrupted& interrupted);
   Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label);
-  Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
-                                      const std::function<void(uint64_t, uint64_t)>& progress);
+  Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind, uint64_t bytes);
   Status publish_arena(engine::ArenaId arena, int64_t limit_ns);
   Status discard_growth(engine::ArenaId arena);
   Status keep_scratch(engine::ArenaId arena, driver::Address segment_address,

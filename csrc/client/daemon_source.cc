@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "csrc/client/grpc_loader.h"
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/simulated.h"
 
@@ -31,10 +32,7 @@ Result<std::shared_ptr<driver::Driver>> open_simulated_device(
 }
 
 Result<std::unique_ptr<protocol::Link>> DaemonSource::connect(const Interrupted& interrupted) {
-  Result<std::unique_ptr<protocol::Link>> link =
-      fail(ErrorCode::internal, "the library that talks to a daemon returned nothing");
-  connect_function_({.socket_path = socket_path_, .interrupted = interrupted}, link);
-  return link;
+  return connect_by(connect_function_, {.socket_path = socket_path_, .interrupted = interrupted});
 }
 
 Result<std::shared_ptr<driver::Driver>> DaemonSource::open_driver(

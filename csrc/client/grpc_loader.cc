@@ -31,4 +31,12 @@ Result<rpc::ConnectFunction> load_grpc_link(const std::string& library) {
   return reinterpret_cast<rpc::ConnectFunction>(symbol);
 }
 
+Result<std::unique_ptr<protocol::Link>> connect_by(rpc::ConnectFunction connect,
+                                                   const rpc::ConnectOptions& options) {
+  Result<std::unique_ptr<protocol::Link>> link =
+      fail(ErrorCode::internal, "the library that talks to a daemon returned nothing");
+  connect(options, link);
+  return link;
+}
+
 }  // namespace rtswap::client

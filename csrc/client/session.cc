@@ -2,7 +2,6 @@
 #include "csrc/client/session.h"
 
 #include <errno.h>
-#include <sys/stat.h>
 
 #include <utility>
 
@@ -119,10 +118,9 @@ class SessionHandle final : public Session {
   Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label) override {
     return guarded(core_, &Core::open_arena, device, label);
   }
-  Result<engine::Segment> add_segment(
-      engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
-      const std::function<void(uint64_t, uint64_t)>& progress) override {
-    return guarded(core_, &Core::add_segment, arena, kind, bytes, progress);
+  Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind,
+                                      uint64_t bytes) override {
+    return guarded(core_, &Core::add_segment, arena, kind, bytes);
   }
   Status publish_arena(engine::ArenaId arena, int64_t limit_ns) override {
     return guarded(core_, &Core::publish_arena, arena, limit_ns);
@@ -163,14 +161,8 @@ class SessionHandle final : public Session {
   const CorePtr core_;
 };
 
-bool path_exists(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0;
-}
-
 Result<std::unique_ptr<ArbiterSource>> make_source(const ConnectOptions& options) {
-  RTSWAP_ASSIGN(const std::optional<std::string> socket,
-                choose_socket(socket_wishes(options), path_exists));
+  RTSWAP_ASSIGN(const std::optional<std::string> socket, choose_socket(options));
   if (socket) {
     RTSWAP_ASSIGN(const rpc::ConnectFunction connect, load_grpc_link(options.grpc_library));
     return std::make_unique<DaemonSource>(*socket, connect);

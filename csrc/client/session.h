@@ -199,9 +199,8 @@ class Session {
   // larger one once the tasks of the arena have passed with it. Blocks; `timed_out`: not answered
   // yet, call again. Refused: the old size stays in force.
   virtual Result<engine::ArenaId> open_arena(uint32_t device, const std::string& label) = 0;
-  virtual Result<engine::Segment> add_segment(
-      engine::ArenaId arena, engine::Kind kind, uint64_t bytes,
-      const std::function<void(uint64_t, uint64_t)>& progress) = 0;
+  virtual Result<engine::Segment> add_segment(engine::ArenaId arena, engine::Kind kind,
+                                              uint64_t bytes) = 0;
   virtual Status publish_arena(engine::ArenaId arena, int64_t limit_ns) = 0;
   // Takes segments that were added since the last size in force out again, with their images.
   virtual Status discard_growth(engine::ArenaId arena) = 0;

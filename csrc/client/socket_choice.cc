@@ -1,6 +1,7 @@
 #include "csrc/client/socket_choice.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <vector>
 
 namespace rtswap::client {
@@ -32,11 +33,15 @@ Result<std::optional<std::string>> choose_socket(
                   "; start rtswapd, or name its socket (socket=, RTSWAP_SOCKET)");
 }
 
-SocketWishes socket_wishes(const ConnectOptions& options) {
-  return {.choice = options.choice,
-          .socket_path = options.socket_path,
-          .environment = environment_value("RTSWAP_SOCKET"),
-          .runtime_dir = environment_value("XDG_RUNTIME_DIR")};
+Result<std::optional<std::string>> choose_socket(const ConnectOptions& options) {
+  const SocketWishes wishes{.choice = options.choice,
+                            .socket_path = options.socket_path,
+                            .environment = environment_value("RTSWAP_SOCKET"),
+                            .runtime_dir = environment_value("XDG_RUNTIME_DIR")};
+  return choose_socket(wishes, [](const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::exists(path, ignored);
+  });
 }
 
 }  // namespace rtswap::client

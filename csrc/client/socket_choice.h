@@ -24,7 +24,7 @@ struct SocketWishes {
 Result<std::optional<std::string>> choose_socket(
     const SocketWishes& wishes, const std::function<bool(const std::string&)>& exists);
 
-// The wishes of these options in this process's environment.
-SocketWishes socket_wishes(const ConnectOptions& options);
+// The same for these options, with the environment and the files of this process.
+Result<std::optional<std::string>> choose_socket(const ConnectOptions& options);
 
 }  // namespace rtswap::client

@@ -73,8 +73,7 @@ class Engine::Impl {
   ~Impl();
 
   Status open_arena(ArenaId id, const std::string& label);
-  Result<Segment> add_segment(ArenaId id, Kind kind, uint64_t bytes,
-                              const HostImages::Progress& progress);
+  Result<Segment> add_segment(ArenaId id, Kind kind, uint64_t bytes);
   Status discard_segments(ArenaId id, uint32_t first_position);
   Status keep_scratch(ArenaId id, driver::Address segment_address,
                       std::span<const ByteRange> bytes);
@@ -152,8 +151,7 @@ Status Engine::Impl::open_arena(ArenaId id, const std::string& label) {
   return {};
 }
 
-Result<Segment> Engine::Impl::add_segment(ArenaId id, Kind kind, uint64_t bytes,
-                                          const HostImages::Progress& progress) {
+Result<Segment> Engine::Impl::add_segment(ArenaId id, Kind kind, uint64_t bytes) {
   const ArenaPtr arena = find(id);
   if (arena == nullptr) return no_such_arena(id);
   {
@@ -167,7 +165,7 @@ Result<Segment> Engine::Impl::add_segment(ArenaId id, Kind kind, uint64_t bytes,
   Arena::Backing backing;
   // First the host image, whose limits a person is most likely to meet.
   if (kind != Kind::scratch) {
-    RTSWAP_ASSIGN(backing.image, images_.make(bytes, progress));
+    RTSWAP_ASSIGN(backing.image, images_.make(bytes));
   }
   backing.reserved_bytes = round_up(bytes, bank_.chunk_bytes());
   RTSWAP_ASSIGN(backing.address, driver_.reserve(backing.reserved_bytes, arena->label));
@@ -223,7 +221,7 @@ Status Engine::Impl::keep_scratch(ArenaId id, driver::Address segment_address,
   }
   std::unique_ptr<HostImage> image;  // one that is not taken goes without the mutex
   if (image_bytes > 0) {
-    RTSWAP_ASSIGN(image, images_.make(image_bytes, {}));
+    RTSWAP_ASSIGN(image, images_.make(image_bytes));
   }
   const std::lock_guard lock(arena->mutex);
   RTSWAP_ASSIGN(const size_t index, find_scratch(*arena, segment_address, bytes));
@@ -313,9 +311,8 @@ Status Engine::open_arena(ArenaId arena, const std::string& label) {
   return impl_->open_arena(arena, label);
 }
 
-Result<Segment> Engine::add_segment(ArenaId arena, Kind kind, uint64_t bytes,
-                                    const std::function<void(uint64_t, uint64_t)>& progress) {
-  return impl_->add_segment(arena, kind, bytes, progress);
+Result<Segment> Engine::add_segment(ArenaId arena, Kind kind, uint64_t bytes) {
+  return impl_->add_segment(arena, kind, bytes);
 }
 
 Status Engine::discard_segments(ArenaId arena, uint32_t first_position) {

@@ -16,7 +16,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -111,12 +110,10 @@ class Engine {
   Status open_arena(ArenaId arena, const std::string& label);
 
   // Appends a segment: reserves addresses and makes the host image (zero-filled, pinned, exact
-  // size). Blocks while it does; `progress` (may be empty, does not throw) is called from this
-  // thread with bytes done and total, not at all for scratch. The caller fills the image before the
-  // first restore. REQUIRES: no job of the arena is waiting or running. Errors: out_of_memory
-  // (addresses), host_memory (with what is left and what was asked for).
-  Result<Segment> add_segment(ArenaId arena, Kind kind, uint64_t bytes,
-                              const std::function<void(uint64_t, uint64_t)>& progress);
+  // size). Blocks while it does. The caller fills the image before the first restore. REQUIRES: no
+  // job of the arena is waiting or running. Errors: out_of_memory (addresses), host_memory (with
+  // what is left and what was asked for).
+  Result<Segment> add_segment(ArenaId arena, Kind kind, uint64_t bytes);
 
   // Takes the segments from this position on out again, with their addresses and images.
   // `invalid_argument` where memory is mapped under them. REQUIRES: no restore was given for them.

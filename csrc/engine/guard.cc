@@ -27,7 +27,7 @@ Guard::~Guard() { (void)driver_.release_chunk(chunk_); }  // ends with the proce
 Status Guard::fill() const {
   // Of pinned memory the smallest piece, copied again and again.
   const uint64_t piece_bytes = driver_.info().granularity_bytes;
-  RTSWAP_ASSIGN(const std::unique_ptr<HostImage> image, HostImages(driver_).make(piece_bytes, {}));
+  RTSWAP_ASSIGN(const std::unique_ptr<HostImage> image, HostImages(driver_).make(piece_bytes));
   std::memset(image->data(), 0xFF, piece_bytes);
   Cleanup cleanup;  // behind the image: copies may use it until then
   RTSWAP_ASSIGN(const driver::Address address, driver_.reserve(chunk_bytes_, "guard"));

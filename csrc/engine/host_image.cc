@@ -22,7 +22,7 @@ namespace {
 using namespace rtswap::literals;
 
 constexpr uint64_t kHugePage_bytes = 2_MiB;
-constexpr uint64_t kSlice_bytes = 16_MiB;  // what a thread takes at a time, and a step of progress
+constexpr uint64_t kSlice_bytes = 16_MiB;  // what a thread takes at a time
 constexpr unsigned kMostThreads = 8;       // beyond that the kernel's zeroing no longer gets faster
 
 uint64_t page_bytes() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
@@ -53,38 +53,29 @@ Result<std::byte*> map_pages(uint64_t bytes) {
 void unmap_pages(std::byte* data, uint64_t bytes) { munmap(data, round_up(bytes, page_bytes())); }
 
 // Makes the kernel provide all pages, on several threads: zeroing them is what takes the time.
-void touch_pages(std::byte* data, uint64_t bytes, const HostImages::Progress& progress) {
+void touch_pages(std::byte* data, uint64_t bytes) {
   std::atomic<uint64_t> next_bytes{0};
-  std::atomic<uint64_t> done_bytes{0};
   const uint64_t step_bytes = page_bytes();
-  const auto touch_slice = [&]() -> bool {
-    const uint64_t begin = next_bytes.fetch_add(kSlice_bytes);
-    if (begin >= bytes) return false;
-    const uint64_t end = std::min(begin + kSlice_bytes, bytes);
-    for (uint64_t offset = begin; offset < end; offset += step_bytes) {
-      *reinterpret_cast<volatile std::byte*>(data + offset) = std::byte{0};
+  const auto touch_slices = [&] {
+    for (uint64_t begin; (begin = next_bytes.fetch_add(kSlice_bytes)) < bytes;) {
+      const uint64_t end = std::min(begin + kSlice_bytes, bytes);
+      for (uint64_t offset = begin; offset < end; offset += step_bytes) {
+        *reinterpret_cast<volatile std::byte*>(data + offset) = std::byte{0};
+      }
     }
-    done_bytes += end - begin;
-    return true;
   };
   const uint64_t threads = std::min<uint64_t>({std::max(1u, std::thread::hardware_concurrency()),
                                                kMostThreads, div_up(bytes, kSlice_bytes)});
   std::vector<std::thread> helpers;
   try {
     while (helpers.size() + 1 < threads) {
-      helpers.push_back(start_engine_thread("rtswap-pages", [&] {
-        while (touch_slice()) {
-        }
-      }));
+      helpers.push_back(start_engine_thread("rtswap-pages", touch_slices));
     }
   } catch (const std::system_error&) {
     // Fewer threads take longer, that is all.
   }
-  while (touch_slice()) {
-    if (progress) progress(done_bytes, bytes);
-  }
+  touch_slices();
   for (std::thread& helper : helpers) helper.join();
-  if (progress) progress(bytes, bytes);
 }
 
 }  // namespace
@@ -99,13 +90,13 @@ Status HostImage::release() {
   return {};
 }
 
-Result<std::unique_ptr<HostImage>> HostImages::make(uint64_t bytes, const Progress& progress) {
+Result<std::unique_ptr<HostImage>> HostImages::make(uint64_t bytes) {
   std::byte* data = nullptr;
   {
     const std::lock_guard lock(making_);
     RTSWAP_TRY(check_host_memory(bytes));
     RTSWAP_ASSIGN(data, map_pages(bytes));
-    touch_pages(data, bytes, progress);
+    touch_pages(data, bytes);
   }
   const Status pinned = run_attached(driver_, [&] { return driver_.register_host(data, bytes); });
   if (!pinned) {

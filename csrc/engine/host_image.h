@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -45,14 +44,11 @@ class HostImage {
 // wholly there. Threads: any.
 class HostImages {
  public:
-  using Progress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
-
   explicit HostImages(driver::Driver& driver) : driver_(driver) {}
 
-  // Blocks while the pages are made. `progress`, which may be empty and does not throw, is
-  // called from the calling thread. `host_memory` when the machine or a memory cgroup cannot hold
+  // Blocks while the pages are made. `host_memory` when the machine or a memory cgroup cannot hold
   // it (nothing was allocated) or the system refuses to pin it. REQUIRES: bytes > 0.
-  Result<std::unique_ptr<HostImage>> make(uint64_t bytes, const Progress& progress);
+  Result<std::unique_ptr<HostImage>> make(uint64_t bytes);
 
  private:
   driver::Driver& driver_;

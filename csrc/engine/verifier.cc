@@ -10,7 +10,7 @@ Result<uint64_t> Verifier::repair(const Run& run) {
   RTSWAP_CHECK(run.host != nullptr && run.copy_bytes <= chunk_bytes_,
                "not one chunk with an image");
   if (bounce_ == nullptr) {
-    RTSWAP_ASSIGN(bounce_, images_.make(chunk_bytes_, {}));
+    RTSWAP_ASSIGN(bounce_, images_.make(chunk_bytes_));
   }
   RTSWAP_ASSIGN(const driver::StreamHandle stream, stream_.open());
   RTSWAP_TRY(driver_.copy_to_host(bounce_->data(), run.address, run.copy_bytes, stream));

@@ -1,13 +1,13 @@
-#include "csrc/python/device_meter.h"
+#include "csrc/client/device_meter.h"
 
 #include <unistd.h>
 
 #include <memory>
 #include <string>
 
-#include "csrc/client/device_meter.h"
 #include "csrc/driver/cuda.h"
 #include "csrc/driver/simulated.h"
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 
 namespace py = pybind11;

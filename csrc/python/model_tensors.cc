@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "csrc/python/bindings.h"
+
 namespace py = pybind11;
 
 namespace rtswap::python {

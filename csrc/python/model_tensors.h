@@ -57,7 +57,4 @@ class ModelTensors {
   bool retired_ = false;
 };
 
-// Adds ModelTensors to the extension.
-void bind_model_tensors(pybind11::module_& module);
-
 }  // namespace rtswap::python

@@ -4,15 +4,8 @@
 #include <pybind11/pybind11.h>
 
 #include "csrc/base/clock.h"
-#include "csrc/python/device_meter.h"
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
-#include "csrc/python/model_tensors.h"
-#include "csrc/python/observer.h"
-#include "csrc/python/planning.h"
-#include "csrc/python/prefix_gate.h"
-#include "csrc/python/session_object.h"
-#include "csrc/python/simulation.h"
-#include "csrc/python/tensor_set.h"
 #include "csrc/torch/region_allocator.h"
 
 namespace py = pybind11;
@@ -20,10 +13,6 @@ namespace py = pybind11;
 // rtswap/_build.py looks for this text in the file before it loads it: a mismatch of torch's ABI
 // must end in an ImportError, not in a crash. Not const-folded away: __doc__ below points into it.
 static const char kBuiltFor[] = "rtswap-built-for-torch=" RTSWAP_TORCH_VERSION ";";
-
-namespace rtswap::python {
-void bind_region(py::module_& module);
-}  // namespace rtswap::python
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = kBuiltFor;

@@ -1,12 +1,11 @@
-#include "csrc/python/observer.h"
-
-#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "csrc/client/grpc_loader.h"
 #include "csrc/client/socket_choice.h"
 #include "csrc/protocol/link.h"
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/values.h"
 #include "csrc/python/waiting.h"
@@ -23,21 +22,11 @@ class Observer {
     client::ConnectOptions options;
     options.choice = client::ArbiterChoice::daemon;
     options.socket_path = socket_path;
-    RTSWAP_ASSIGN(
-        const auto chosen,
-        client::choose_socket(client::socket_wishes(options), [](const std::string& path) {
-          std::error_code ignored;
-          return std::filesystem::exists(path, ignored);
-        }));
-    RTSWAP_ASSIGN(const rpc::ConnectFunction function, client::load_grpc_link(grpc_library));
-    Result<std::unique_ptr<protocol::Link>> link =
-        fail(ErrorCode::internal, "the library that talks to a daemon returned nothing");
-    function({.socket_path = chosen.value()}, link);
-    if (!link) return fail(link.error());
-    return std::unique_ptr<Observer>(new Observer(chosen.value(), std::move(*link)));
+    RTSWAP_ASSIGN(const std::optional<std::string> socket, client::choose_socket(options));
+    RTSWAP_ASSIGN(const rpc::ConnectFunction connect, client::load_grpc_link(grpc_library));
+    RTSWAP_ASSIGN(auto link, client::connect_by(connect, {.socket_path = socket.value()}));
+    return std::unique_ptr<Observer>(new Observer(std::move(link)));
   }
-
-  const std::string& socket_path() const { return socket_path_; }
 
   py::dict snapshot(int64_t limit_ns) {
     return to_python(
@@ -45,10 +34,8 @@ class Observer {
   }
 
  private:
-  Observer(std::string socket_path, std::unique_ptr<protocol::Link> link)
-      : socket_path_(std::move(socket_path)), link_(std::move(link)) {}
+  explicit Observer(std::unique_ptr<protocol::Link> link) : link_(std::move(link)) {}
 
-  const std::string socket_path_;
   const std::unique_ptr<protocol::Link> link_;  // never started: no session
 };
 
@@ -60,7 +47,6 @@ void bind_observer(py::module_& module) {
              return take_unlocked([&] { return Observer::connect(socket_path, grpc_library); });
            }),
            py::kw_only(), py::arg("socket_path"), py::arg("grpc_library"))
-      .def_property_readonly("socket_path", &Observer::socket_path)
       .def("snapshot", &Observer::snapshot, py::arg("limit_ns"));
 }
 

@@ -1,5 +1,3 @@
-#include "csrc/python/planning.h"
-
 #include <map>
 #include <optional>
 #include <string>
@@ -9,6 +7,7 @@
 #include "csrc/policy/admission.h"
 #include "csrc/policy/advice.h"
 #include "csrc/policy/task_check.h"
+#include "csrc/python/bindings.h"
 #include "csrc/python/fields.h"
 
 namespace py = pybind11;

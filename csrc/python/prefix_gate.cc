@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/storage_gate.h"
 #include "csrc/python/tensor_set.h"
 

@@ -46,7 +46,4 @@ class PrefixGate {
   const std::shared_ptr<State> state_;
 };
 
-// Adds PrefixGate to the extension.
-void bind_prefix_gate(pybind11::module_& module);
-
 }  // namespace rtswap::python

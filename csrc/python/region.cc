@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/torch/region_allocator.h"
 

@@ -1,11 +1,11 @@
 #include "csrc/client/session.h"
 
-#include <pybind11/functional.h>
 #include <pybind11/stl.h>
 
 #include <utility>
 #include <vector>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/values.h"
@@ -17,7 +17,6 @@ namespace rtswap::python {
 namespace {
 
 using client::ArbiterChoice;
-using Progress = std::function<void(uint64_t, uint64_t)>;
 
 ArbiterChoice choice_of(const std::string& name) {
   if (name == "daemon") return ArbiterChoice::daemon;
@@ -25,21 +24,18 @@ ArbiterChoice choice_of(const std::string& name) {
   return ArbiterChoice::automatic;
 }
 
-// The core may call from a thread without the GIL. A failing progress line is no reason to fail.
-Progress with_gil(const py::object& callback) {
-  if (callback.is_none()) return {};
-  return [callback](uint64_t done, uint64_t total) {
-    py::gil_scoped_acquire locked;
-    try {
-      callback(done, total);
-    } catch (py::error_already_set& error) {
-      error.discard_as_unraisable("rtswap progress");
-    }
-  };
+// From a thread without the GIL. A failing progress line is no reason to fail.
+void report_progress(const py::object& callback, uint32_t done, uint32_t total) {
+  const py::gil_scoped_acquire locked;
+  try {
+    callback(done, total);
+  } catch (py::error_already_set& error) {
+    error.discard_as_unraisable("rtswap progress");
+  }
 }
 
 SessionObject connect(const std::string& choice, const std::string& socket_path,
-                      const std::string& device_uuid, uint64_t budget_bytes, uint64_t chunk_bytes,
+                      const std::string& device_uuid, uint64_t budget_bytes,
                       uint64_t simulated_bytes, uint64_t simulated_bytes_per_s,
                       const std::string& process_name, const std::string& grpc_library,
                       uint64_t static_bytes, bool verify, bool guard, const py::object& progress) {
@@ -48,7 +44,6 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
   options.socket_path = socket_path;
   options.embedded = {.device_uuid = device_uuid,
                       .budget_bytes = budget_bytes,
-                      .chunk_bytes = chunk_bytes,
                       .simulated_bytes = simulated_bytes,
                       .simulated_bytes_per_s = simulated_bytes_per_s};
   options.process_name = process_name;
@@ -57,8 +52,10 @@ SessionObject connect(const std::string& choice, const std::string& socket_path,
   options.static_bytes = static_bytes;
   options.verify = verify;
   options.guard = guard;
-  const Progress report = with_gil(progress);
-  if (report) options.progress = [&report](uint32_t done, uint32_t total) { report(done, total); };
+  // By reference: a copy would touch Python's reference counts without the GIL.
+  options.progress = [&progress](uint32_t done, uint32_t total) {
+    report_progress(progress, done, total);
+  };
   return SessionObject(take_interruptible([&](const Interrupted& interrupted) {
     options.interrupted = interrupted;
     return client::Session::connect(std::move(options));
@@ -70,14 +67,10 @@ void use_device(SessionObject& session, uint32_t device) {
       [&](const Interrupted& interrupted) { return session->use_device(device, interrupted); });
 }
 
-engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int kind, uint64_t bytes,
-                            const py::object& progress) {
-  const Progress report = with_gil(progress);
-  // Passed on by reference: a copy would touch Python's reference counts without the GIL.
-  Progress forward;
-  if (report) forward = [&report](uint64_t done, uint64_t total) { report(done, total); };
+engine::Segment add_segment(SessionObject& session, engine::ArenaId arena, int kind,
+                            uint64_t bytes) {
   return take_unlocked(
-      [&] { return session->add_segment(arena, static_cast<engine::Kind>(kind), bytes, forward); });
+      [&] { return session->add_segment(arena, static_cast<engine::Kind>(kind), bytes); });
 }
 
 // `ranges`: addresses and bytes.
@@ -137,10 +130,10 @@ void bind_session(py::module_& module) {
 
   py::class_<SessionObject>(module, "Session")
       .def_static("connect", &connect, py::kw_only(), py::arg("choice"), py::arg("socket_path"),
-                  py::arg("device_uuid"), py::arg("budget_bytes"), py::arg("chunk_bytes"),
-                  py::arg("simulated_bytes"), py::arg("simulated_bytes_per_s"),
-                  py::arg("process_name"), py::arg("grpc_library"), py::arg("static_bytes"),
-                  py::arg("verify"), py::arg("guard"), py::arg("progress"))
+                  py::arg("device_uuid"), py::arg("budget_bytes"), py::arg("simulated_bytes"),
+                  py::arg("simulated_bytes_per_s"), py::arg("process_name"),
+                  py::arg("grpc_library"), py::arg("static_bytes"), py::arg("verify"),
+                  py::arg("guard"), py::arg("progress"))
       .def_property_readonly("embedded", [](SessionObject& self) { return self->embedded(); })
       .def_property_readonly("connected", [](SessionObject& self) { return self->connected(); })
       .def_property_readonly("arbiter_name",
@@ -161,8 +154,7 @@ void bind_session(py::module_& module) {
             return take_unlocked([&] { return self->open_arena(device, label); });
           },
           py::arg("device"), py::arg("label"))
-      .def("add_segment", &add_segment, py::arg("arena"), py::arg("kind"), py::arg("bytes"),
-           py::arg("progress"))
+      .def("add_segment", &add_segment, py::arg("arena"), py::arg("kind"), py::arg("bytes"))
       .def("keep_scratch", &keep_scratch, py::arg("arena"), py::arg("segment_address"),
            py::arg("ranges"))
       .def(

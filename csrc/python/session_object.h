@@ -53,9 +53,4 @@ class JobObject {
   client::JobInfo last_;
 };
 
-// Adds Session, Segment (and what they return) to the extension.
-void bind_session(pybind11::module_& module);
-// Adds Task and Job.
-void bind_tasks(pybind11::module_& module);
-
 }  // namespace rtswap::python

@@ -1,12 +1,12 @@
-#include "csrc/python/simulation.h"
+#include "csrc/simulation/simulation.h"
 
 #include <string>
 #include <vector>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/fields.h"
 #include "csrc/simulation/sim_check.h"
-#include "csrc/simulation/simulation.h"
 
 namespace py = pybind11;
 using py::literals::operator""_a;

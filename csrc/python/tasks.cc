@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/values.h"

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "csrc/python/bindings.h"
 #include "csrc/python/session_object.h"
 #include "csrc/python/tensor_set.h"
 

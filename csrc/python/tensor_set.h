@@ -5,6 +5,7 @@
 //   release
 //
 // Nothing of the model changes before commit, so that a refused registration leaves it as it was.
+// tensor_moves.cc has commit and release, tensor_set.cc the rest.
 //
 // LibTorch only. Threads: all calls with the GIL held; bulk copies release it.
 #pragma once
@@ -148,8 +149,5 @@ class TensorSet {
   uint64_t bytes_[3] = {0, 0, 0};  // by Kind
   bool committed_ = false;
 };
-
-// Adds TensorSet to the extension.
-void bind_tensors(pybind11::module_& module);
 
 }  // namespace rtswap::python

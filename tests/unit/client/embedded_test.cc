@@ -46,7 +46,7 @@ class Model {
       : session_(session), random_(seed), arena_(session.open_arena(0, name).value()) {
     weights_ = fill(engine::Kind::read_only, weight_bytes, expected_weights_);
     state_ = fill(engine::Kind::mutable_state, 4096, expected_state_);
-    scratch_ = session.add_segment(arena_, engine::Kind::scratch, kChunk, {}).value();
+    scratch_ = session.add_segment(arena_, engine::Kind::scratch, kChunk).value();
     REQUIRE(session.publish_arena(arena_, -1));
   }
 
@@ -78,7 +78,7 @@ class Model {
 
  private:
   engine::Segment fill(engine::Kind kind, uint64_t bytes, std::vector<std::byte>& expected) {
-    const engine::Segment segment = session_.add_segment(arena_, kind, bytes, {}).value();
+    const engine::Segment segment = session_.add_segment(arena_, kind, bytes).value();
     expected.resize(bytes);
     for (std::byte& byte : expected) byte = static_cast<std::byte>(random_());
     std::memcpy(segment.host, expected.data(), bytes);
@@ -283,21 +283,21 @@ TEST_CASE("a model larger than the bank is refused, also when it grows to that")
   const auto session = embedded(4);
   Model model(*session, "model", kChunk, 7);
   const auto task = model.open("model");
-  REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, 2 * kChunk, {}));
+  REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, 2 * kChunk));
   const auto grown = session->publish_arena(model.arena(), -1);
   REQUIRE_FALSE(grown);
   CHECK(grown.error().code == ErrorCode::model_too_large);
   // The old size stays in force, and what was too much stands in nobody's way.
   REQUIRE(session->discard_growth(model.arena()));
   CHECK(session->arena_stats(model.arena())->chunks == 3);
-  REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, kChunk, {}));
+  REQUIRE(session->add_segment(model.arena(), engine::Kind::scratch, kChunk));
   REQUIRE(session->publish_arena(model.arena(), -1));
   const auto job = started(*task);
   CHECK(model.work());
   CHECK(job->end({}));
 
   const auto large = session->open_arena(0, "large").value();
-  REQUIRE(session->add_segment(large, engine::Kind::scratch, 5 * kChunk, {}));
+  REQUIRE(session->add_segment(large, engine::Kind::scratch, 5 * kChunk));
   REQUIRE(session->publish_arena(large, -1));
   const auto refused = session->open_task(large, named("large")).value();
   const auto verdict = refused->wait_verdict(kPatience_ns);
@@ -311,8 +311,7 @@ TEST_CASE("an arena that grows is restored with its new part") {
   Model model(*session, "model", kChunk, 8);
   const auto task = model.open("model");
   REQUIRE(started(*task)->end({}));
-  const auto segment =
-      session->add_segment(model.arena(), engine::Kind::read_only, kChunk, {}).value();
+  const auto segment = session->add_segment(model.arena(), engine::Kind::read_only, kChunk).value();
   std::memset(segment.host, 0x42, segment.bytes);
   REQUIRE(session->publish_arena(model.arena(), -1));
   const auto job = started(*task);

@@ -42,7 +42,7 @@ TEST_CASE("a lost context names the tasks whose memory was not there") {
       contains(guard ? "it was a write, or" : "run with rtswap.enable(guard=True)");
   scene.make_resident();
   const auto evicted = scene.session->open_arena(0, "task 'evicted'").value();
-  REQUIRE(scene.session->add_segment(evicted, engine::Kind::read_only, kChunk, {}));
+  REQUIRE(scene.session->add_segment(evicted, engine::Kind::read_only, kChunk));
   REQUIRE(scene.session->publish_arena(evicted, -1));
   const auto job = scene.start();
   const Error lost{ErrorCode::device_lost, "error 700"};
@@ -73,7 +73,7 @@ TEST_CASE("a lost context names the tasks whose memory was not there") {
   }
   SECTION("when a model grows") {
     scene.script->device->fail_call(Operation::reserve, 1, lost);
-    const auto more = scene.session->add_segment(evicted, engine::Kind::read_only, kChunk, {});
+    const auto more = scene.session->add_segment(evicted, engine::Kind::read_only, kChunk);
     REQUIRE_FALSE(more);
     CHECK(more.error().code == ErrorCode::device_lost);
     CHECK_THAT(more.error().message, contains("device now: task 'evicted'. If") && how_to_find_it);

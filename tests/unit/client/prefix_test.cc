@@ -110,7 +110,7 @@ TEST_CASE("a job that ends before its memory is there is reported done behind it
     CHECK(scene.script->count<protocol::JobDone>() == 0);
   }
   SECTION("then its arena grows: the arbiter is asked once the job is done") {
-    REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+    REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk));
     CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
     CHECK(scene.script->count<protocol::ResizeArena>() == 0);
     scene.grant(1, {5, 6});
@@ -203,7 +203,7 @@ TEST_CASE("a task whose arena has grown is opened again without its layers") {
   CHECK(scene.task->update(timing, 0).error().code == ErrorCode::timed_out);
   CHECK(scene.script->take<protocol::UpdateTask>().timing.layers == timing.layers);
   scene.answer(2, TaskState::best_effort);
-  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk));
   CHECK_FALSE(scene.session->publish_arena(scene.arena, 0));
   const bool refused = GENERATE(true, false);
   const Error too_large{ErrorCode::model_too_large, "too large"};

@@ -35,7 +35,7 @@ Opened open() {
   Opened opened;
   opened.session = Session::connect(std::move(options)).value();
   opened.arena = opened.session->open_arena(0, "arena").value();
-  REQUIRE(opened.session->add_segment(opened.arena, engine::Kind::mutable_state, 5000, {}));
+  REQUIRE(opened.session->add_segment(opened.arena, engine::Kind::mutable_state, 5000));
   REQUIRE(opened.session->publish_arena(opened.arena, -1));
   TaskOptions task;
   task.name = "task";

@@ -19,8 +19,8 @@ struct Scene {
     CHECK(script->take<protocol::Hello>().resumed_session == 0);
     arena = session->open_arena(0, "model").value();
     CHECK(script->take<protocol::DeviceReport>().restore_bytes_per_s == 1'000'000'000);
-    weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk, {}).value();
-    state = session->add_segment(arena, engine::Kind::mutable_state, 100, {}).value();
+    weights = session->add_segment(arena, engine::Kind::read_only, 2 * kChunk).value();
+    state = session->add_segment(arena, engine::Kind::mutable_state, 100).value();
     REQUIRE(session->publish_arena(arena, -1));
     const auto opened = script->take<protocol::OpenArena>();
     CHECK(opened.chunks == 3);

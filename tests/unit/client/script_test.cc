@@ -99,7 +99,7 @@ TEST_CASE("an arena grows once the arbiter has let go of the job that was cancel
   const auto id = scene.release(job);
   job->cancel();
   scene.script->take<protocol::CancelJob>();
-  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk, {}));
+  REQUIRE(scene.session->add_segment(scene.arena, engine::Kind::scratch, kChunk));
   CHECK(scene.session->publish_arena(scene.arena, 0).error().code == ErrorCode::timed_out);
   CHECK(scene.script->count<protocol::ResizeArena>() == 0);
   SECTION("and then asks") {
@@ -328,7 +328,7 @@ TEST_CASE("an arbiter that is back without a device ends the tasks there, and no
   expect_gone(scene.task->release(0, true, Start::whole));
   expect_gone(scene.task->pause());
   expect_gone(scene.session->open_arena(0, "other"));
-  expect_gone(scene.session->add_segment(scene.arena, engine::Kind::read_only, 1, {}));
+  expect_gone(scene.session->add_segment(scene.arena, engine::Kind::read_only, 1));
   while (scene.session->arena_stats(scene.arena)->resident_chunks > 0) std::this_thread::yield();
   CHECK(scene.state.host[99] == std::byte{0x17});
 

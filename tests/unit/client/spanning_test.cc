@@ -40,7 +40,7 @@ struct SpanningScene {
     OpenedArena arena{session->open_arena(device, "half").value(), {}};
     script->take<protocol::DeviceReport>();
     arena.state =
-        session->add_segment(arena.id, engine::Kind::mutable_state, chunks * kChunk, {}).value();
+        session->add_segment(arena.id, engine::Kind::mutable_state, chunks * kChunk).value();
     REQUIRE(session->publish_arena(arena.id, -1));
     const auto opened = script->take<protocol::OpenArena>();
     CHECK(opened.device == device);
@@ -232,7 +232,7 @@ TEST_CASE("arenas of one task lie on devices of their own, and are published") {
   options.further_arenas = {scene.second.id};
   CHECK_THAT(scene.session->open_task(third, options).error().message,
              contains("must be published"));
-  scene.session->add_segment(third, engine::Kind::read_only, 1, {}).value();
+  scene.session->add_segment(third, engine::Kind::read_only, 1).value();
   REQUIRE(scene.session->publish_arena(third, -1));
   CHECK_THAT(scene.session->open_task(third, options).error().message,
              contains("two arenas on SIM-second"));

@@ -89,7 +89,7 @@ TEST_CASE("an address range that is not taken back is taken back at the next att
   // It takes no more commands.
   rig.engine->restore(1, 0, {0});
   CHECK(rig.engine->resident_chunks(1).error().code == ErrorCode::closed);
-  CHECK(rig.engine->add_segment(1, Kind::scratch, 1, {}).error().code == ErrorCode::closed);
+  CHECK(rig.engine->add_segment(1, Kind::scratch, 1).error().code == ErrorCode::closed);
   CHECK(rig.engine->close_arena(1));
   CHECK(rig.engine->open_arena(1, "again"));
 }

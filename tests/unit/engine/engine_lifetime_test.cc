@@ -35,8 +35,8 @@ TEST_CASE("a thousand arenas leave no addresses, descriptors, threads or events 
   Rig rig({.chunks = 4, .verify = false});
   const auto cycle = [&](ArenaId id) {
     REQUIRE(rig.engine->open_arena(id, "cycle"));
-    REQUIRE(rig.engine->add_segment(id, Kind::mutable_state, 5000, {}));
-    REQUIRE(rig.engine->add_segment(id, Kind::scratch, kChunk, {}));
+    REQUIRE(rig.engine->add_segment(id, Kind::mutable_state, 5000));
+    REQUIRE(rig.engine->add_segment(id, Kind::scratch, kChunk));
     rig.engine->restore(id, 0, {0, 1});
     if (id % 2 == 0) rig.engine->evict(id, 1);
     REQUIRE(rig.engine->close_arena(id));

@@ -24,14 +24,7 @@ std::vector<Recorder::Report> of(const std::vector<Recorder::Report>& reports, W
 TEST_CASE("a segment has chunk-rounded addresses and a zero-filled image of its exact size") {
   Rig rig;
   REQUIRE(rig.engine->open_arena(3, "model"));
-  std::vector<uint64_t> progress;
-  const Segment first = rig.engine
-                            ->add_segment(3, Kind::read_only, kChunk + 5,
-                                          [&](uint64_t done, uint64_t total) {
-                                            CHECK(total == kChunk + 5);
-                                            progress.push_back(done);
-                                          })
-                            .value();
+  const Segment first = rig.engine->add_segment(3, Kind::read_only, kChunk + 5).value();
   CHECK(first.chunks == 2);
   CHECK(first.first_position == 0);
   CHECK(first.bytes == kChunk + 5);
@@ -39,10 +32,7 @@ TEST_CASE("a segment has chunk-rounded addresses and a zero-filled image of its 
   REQUIRE(first.host != nullptr);
   CHECK(std::count(first.host, first.host + first.bytes, std::byte{0}) ==
         static_cast<ptrdiff_t>(first.bytes));
-  REQUIRE_FALSE(progress.empty());
-  CHECK(progress.back() == kChunk + 5);
-
-  const Segment scratch = rig.engine->add_segment(3, Kind::scratch, 1, {}).value();
+  const Segment scratch = rig.engine->add_segment(3, Kind::scratch, 1).value();
   CHECK(scratch.first_position == 2);
   CHECK(scratch.chunks == 1);
   CHECK(scratch.host == nullptr);
@@ -56,7 +46,7 @@ TEST_CASE("requests that cannot be met are refused and change nothing") {
   Rig rig;
   REQUIRE(rig.engine->open_arena(1, "model"));
   const auto code = [&](Kind kind, uint64_t bytes, ArenaId arena = 1) {
-    return rig.engine->add_segment(arena, kind, bytes, {}).error().code;
+    return rig.engine->add_segment(arena, kind, bytes).error().code;
   };
   CHECK(code(Kind::read_only, 0) == ErrorCode::invalid_argument);
   CHECK(code(Kind::scratch, UINT64_MAX) == ErrorCode::invalid_argument);
@@ -208,15 +198,15 @@ TEST_CASE("segments that were added in vain leave nothing behind") {
   REQUIRE(program.add(Kind::mutable_state, kChunk));
   REQUIRE(program.restore(1));
   const ArenaStats before = rig.engine->stats(1).value();
-  REQUIRE(rig.engine->add_segment(1, Kind::read_only, 2 * kChunk, {}));
-  REQUIRE(rig.engine->add_segment(1, Kind::scratch, 1, {}));
+  REQUIRE(rig.engine->add_segment(1, Kind::read_only, 2 * kChunk));
+  REQUIRE(rig.engine->add_segment(1, Kind::scratch, 1));
   CHECK(rig.engine->discard_segments(1, 0).error().code == ErrorCode::invalid_argument);
   REQUIRE(rig.engine->discard_segments(1, 1));
   REQUIRE(rig.engine->discard_segments(1, 1));
   const ArenaStats after = rig.engine->stats(1).value();
   CHECK(after.chunks == before.chunks);
   CHECK(after.host_bytes == before.host_bytes);
-  CHECK(rig.engine->add_segment(1, Kind::read_only, kChunk, {})->first_position == 1);
+  CHECK(rig.engine->add_segment(1, Kind::read_only, kChunk)->first_position == 1);
   CHECK(rig.engine->discard_segments(9, 0).error().code == ErrorCode::closed);
 }
 

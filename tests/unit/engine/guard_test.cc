@@ -205,7 +205,7 @@ TEST_CASE("an arena grows behind its guard, and in vain") {
   add_segments(program);
   REQUIRE(program.restore(6));
   REQUIRE(program.evict(3));
-  REQUIRE(rig.engine->add_segment(1, Kind::read_only, kChunk, {}));
+  REQUIRE(rig.engine->add_segment(1, Kind::read_only, kChunk));
   REQUIRE(program.evict(0));
   CHECK(program.stats().guarded_chunks == 6);
   REQUIRE(rig.engine->discard_segments(1, 6));

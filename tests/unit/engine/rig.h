@@ -137,7 +137,7 @@ class Program {
   uint32_t total() const { return total_; }
 
   Status add(Kind kind, uint64_t bytes) {
-    RTSWAP_ASSIGN(const Segment segment, rig_.engine->add_segment(id_, kind, bytes, {}));
+    RTSWAP_ASSIGN(const Segment segment, rig_.engine->add_segment(id_, kind, bytes));
     RTSWAP_CHECK(segment.first_position == total_, "positions have gaps");
     Memory memory{segment, {}};
     if (kind != Kind::scratch) {
