@@ -8,7 +8,7 @@
 
 #include "csrc/bank/descriptors.h"
 #include "csrc/driver/nvml.h"
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 #include "daemon/banks.h"
 #include "daemon/recovery.h"
 #include "daemon/socket_lock.h"

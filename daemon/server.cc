@@ -3,7 +3,7 @@
 #include "csrc/bank/descriptors.h"
 #include "csrc/base/clock.h"
 #include "csrc/policy/task_model.h"
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 #include "daemon/arbiter_service.h"
 #include "daemon/log.h"
 #include "daemon/socket_lock.h"

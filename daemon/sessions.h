@@ -101,11 +101,15 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
     bool ended_by_arbiter = false;
   };
 
+  // --- session_handshakes.cc ---
   Status take_hello(const StreamPtr& stream, const v1::ClientEnvelope& envelope);
   Status open_session(const StreamPtr& stream, protocol::Hello hello);
   void refuse(const StreamPtr& stream, const Error& error);
   // The session to resume, 0 for a new one; an error when it is not this peer's to resume.
+  // REQUIRES: mutex_ held.
   Result<protocol::SessionId> find_resumed(const Peer& peer, const protocol::Hello& hello) const;
+
+  // --- sessions.cc ---
   // REQUIRES: mutex_ held.
   Result<Session*> own_session(protocol::SessionId session, pid_t pid);
   Status pass_on(protocol::SessionId session, const v1::ClientEnvelope& envelope);

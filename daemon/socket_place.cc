@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 
 namespace rtswap::daemon {
 namespace {

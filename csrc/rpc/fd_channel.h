@@ -24,22 +24,8 @@
 
 namespace rtswap::rpc {
 
-// SCM_MAX_FD of the kernel is 253.
-inline constexpr size_t kBatchDescriptors = 250;
 // More chunks than this would not fit any descriptor limit in use.
 inline constexpr uint32_t kMaxDescriptors = 1 << 18;
-
-// The descriptor socket that belongs to a daemon's listening socket.
-std::string descriptor_socket_path(const std::string& socket_path);
-
-// Connects to a Unix socket. `daemon_unavailable` says which of missing, refused, no permission it
-// is, and what to do; `invalid_argument` for a path that is too long for a socket.
-Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns,
-                              const Interrupted& interrupted = {});
-
-// Raises the soft limit on open files so that `count` more fit (with room for the program's own);
-// `descriptor_limit` with both numbers when the hard limit is too low.
-Status ensure_descriptor_room(size_t count);
 
 struct ChunkFetch {
   protocol::SessionId session = 0;

@@ -1,4 +1,5 @@
-// Connecting to a Unix socket with errors that say what to do, and the limit on open files.
+#include "csrc/rpc/unix_socket.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -11,7 +12,6 @@
 #include <filesystem>
 
 #include "csrc/base/clock.h"
-#include "csrc/rpc/fd_channel.h"
 
 namespace rtswap::rpc {
 namespace {

@@ -13,7 +13,7 @@
 
 #include "csrc/base/units.h"
 #include "csrc/rpc/codec.h"
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 #include "rtswap/v1/arbiter.grpc.pb.h"
 #include "tests/catch.h"
 #include "tests/rpc/daemon_process.h"

@@ -10,7 +10,7 @@
 
 #include "csrc/base/clock.h"
 #include "csrc/base/units.h"
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 #include "tests/catch.h"
 #include "tests/rpc/daemon_process.h"
 

@@ -12,6 +12,8 @@
 
 #include "csrc/base/units.h"
 #include "csrc/rpc/codec.h"
+#include "csrc/rpc/descriptor_connection.h"
+#include "csrc/rpc/unix_socket.h"
 #include "tests/catch.h"
 #include "tests/temporary_folder.h"
 

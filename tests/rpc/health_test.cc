@@ -2,7 +2,7 @@
 #include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
 
-#include "csrc/rpc/fd_channel.h"
+#include "csrc/rpc/unix_socket.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/catch.h"
 #include "tests/rpc/daemon_process.h"
