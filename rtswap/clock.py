@@ -92,7 +92,7 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
             return min((release_ns - now_ns) / 1e9, _LOOK_S), None
         skipped = self._target - self._last - 1
         self.skipped += skipped
-        self._task._skipped(skipped)
+        self._task._job_counts.skipped(skipped)
         self._last, self._target = self._target, None
         return None, Job(self._task, release_ns, None)
 

@@ -21,12 +21,6 @@ if TYPE_CHECKING:
 
 _current: contextvars.ContextVar[Job | None] = contextvars.ContextVar("rtswap_job", default=None)
 
-# CLOCK_MONOTONIC starts at boot, CLOCK_REALTIME in 1970: no machine has been up for 15 years, and
-# no stamp is of before 1985.
-_REALTIME_FROM_NS = 5 * 10**17
-# Clocks of one host, read one after the other.
-_STAMP_TOLERANCE_NS = 1_000_000
-
 
 def current_job() -> Job | None:
     """The job this thread (or asyncio task) is inside of."""
@@ -43,26 +37,6 @@ def note_stream(stream: torch.cuda.Stream) -> None:
     if job is not None and stream.device in job.task.devices:
         place = job.task.devices.index(stream.device)
         job._streams.add((place, int(stream.cuda_stream)))
-
-
-def release_instant(stamp_ns: int | None) -> int:
-    """CLOCK_MONOTONIC instant of a stamp of either clock; 0 (now) for None."""
-    if stamp_ns is None:
-        return 0
-    if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, int) or stamp_ns <= 0:
-        raise InvalidArgument(
-            f"stamp_ns must be an integer of nanoseconds (CLOCK_MONOTONIC or CLOCK_REALTIME), "
-            f"not {stamp_ns!r}."
-        )
-    now_ns = _core.monotonic_now_ns()
-    if stamp_ns >= _REALTIME_FROM_NS:
-        stamp_ns += now_ns - _core.realtime_now_ns()
-    if stamp_ns > now_ns + _STAMP_TOLERANCE_NS:
-        raise InvalidArgument(
-            f"stamp_ns lies {(stamp_ns - now_ns) / 1e6:.3f} ms in the future. A job is released by "
-            "something that has happened; for releases at future instants use task.jobs()."
-        )
-    return max(1, min(stamp_ns, now_ns))
 
 
 class Job:
@@ -339,7 +313,8 @@ class Job:
         self._over = native
         self._task._running.discard(self)
         self._native = None
-        self._task._ended(self, native)
+        if not self._exclusive:
+            self._task._job_counts.ended(native)
 
     def _give_up(self, native: _core.Job, error: BaseException) -> None:
         _current.set(self._previous)
@@ -350,7 +325,8 @@ class Job:
         self._native = None
         self._started = False
         self._task._running.discard(self)
-        self._task._not_started(self, dropped=isinstance(error, JobDropped))
+        if not self._exclusive:
+            self._task._job_counts.not_started(dropped=isinstance(error, JobDropped))
 
     def _nested_in(self, outer: Job) -> NestedJob:
         place = "rtswap.resident()" if outer._exclusive else "a job"

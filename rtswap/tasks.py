@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import threading
-from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,20 +11,20 @@ from torch import nn
 from rtswap import _core
 from rtswap.admission import Late, Layers, OnRefusal, Timing, open_native, open_options
 from rtswap.clock import JobClock
+from rtswap.counts import JobCounts
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
-from rtswap.jobs import Job, release_instant
+from rtswap.jobs import Job
 from rtswap.measure import Cost, margin_of
 from rtswap.memory import Memory
 from rtswap.prefix import wait_for_all_arriving
 from rtswap.raw_access import make_graphs_wait
 from rtswap.report import Promise, TaskStats
+from rtswap.stamps import release_instant
 from rtswap.units import limit_ns
 
 if TYPE_CHECKING:
     from rtswap.runtime import Runtime
-
-_KEPT_RESPONSES = 1024
 
 
 class Task:
@@ -51,13 +48,7 @@ class Task:
         self._measured_ns = 0
         self._end = "was closed. Register its model again to run it in jobs."
         self._running: set[Job] = set()
-        self._lock = threading.Lock()
-        self._counts = dict.fromkeys(
-            ("released", "met", "missed", "dropped", "skipped", "failed"), 0
-        )
-        self._begun_on_prefix = 0
-        self._memory_wait_ms = 0.0
-        self._responses_ms: deque[float] = deque(maxlen=_KEPT_RESPONSES)
+        self._job_counts = JobCounts()
         self._layered = False
         """Whether its cost may be known by stretches, so that its jobs may begin on a prefix."""
         self._prepare_to_begin_on_prefix(layers)
@@ -265,23 +256,9 @@ class Task:
 
     def stats(self) -> TaskStats:
         """Counts since registration, of this process's side."""
-        native = self._native_open()
+        state = self._native_open().verdict()["state"]
         memory = self._memory.stats()
-        with self._lock:
-            responses = sorted(self._responses_ms)
-            counts = dict(self._counts)
-            begun_on_prefix, memory_wait_ms = self._begun_on_prefix, self._memory_wait_ms
-        return TaskStats(
-            name=self._name,
-            state=native.verdict()["state"],
-            **counts,
-            begun_on_prefix=begun_on_prefix,
-            memory_wait_ms=memory_wait_ms,
-            **memory,
-            response_min_ms=responses[0] if responses else None,
-            response_median_ms=statistics.median(responses) if responses else None,
-            response_max_ms=responses[-1] if responses else None,
-        )
+        return TaskStats(name=self._name, state=state, **self._job_counts.figures(), **memory)
 
     # --- for the other modules of the package -----------------------------------------------------
 
@@ -304,32 +281,6 @@ class Task:
     def _install_hooks(self) -> None:
         for module in self._modules:
             self._hooks.append(RootHooks(self, module))
-
-    def _skipped(self, releases: int) -> None:
-        with self._lock:
-            self._counts["skipped"] += releases
-
-    def _ended(self, job: Job, native: _core.Job) -> None:
-        if job._exclusive:
-            return
-        release_ns, ended_ns, deadline_ns, on_prefix, memory_wait_ns = native.outcome()
-        counts = self._counts
-        with self._lock:
-            counts["released"] += 1
-            if on_prefix:
-                self._begun_on_prefix += 1
-                self._memory_wait_ms += memory_wait_ns / 1e6
-            if ended_ns:
-                self._responses_ms.append((ended_ns - release_ns) / 1e6)
-                if deadline_ns is not None:
-                    counts["met" if ended_ns <= deadline_ns else "missed"] += 1
-
-    def _not_started(self, job: Job, *, dropped: bool) -> None:
-        if job._exclusive:
-            return
-        with self._lock:
-            self._counts["released"] += 1
-            self._counts["dropped" if dropped else "failed"] += 1
 
     def _declare_measured(self, cost: Cost, timeout: float | None) -> None:
         """Tested with the measured cost times the margin."""

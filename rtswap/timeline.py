@@ -65,9 +65,31 @@ class _Transfer:
     """Pieces of one restore or eviction that may overlap: one interval from first to last."""
 
     begin_ns: int
-    begun: int = 0
-    ended: int = 0
-    bytes: int = 0
+    begun_bytes: int = 0
+    ended_bytes: int = 0
+
+
+class _Transfers:
+    """The restores, or the evictions, of all tasks; those that have ended go into ``ended``."""
+
+    def __init__(self, ended: dict[str, list[Interval]], name: Callable[[str], str]) -> None:
+        self._ended = ended
+        self._name = name
+        self._open: dict[str, _Transfer] = {}
+
+    def begin(self, event: dict[str, Any]) -> None:
+        transfer = self._open.setdefault(event["task"], _Transfer(event["at_ns"]))
+        transfer.begun_bytes += event["bytes"]
+
+    def end(self, event: dict[str, Any]) -> None:
+        task, at_ns = event["task"], event["at_ns"]
+        transfer = self._open.get(task, _Transfer(at_ns))
+        transfer.ended_bytes += event["bytes"]
+        if event["bytes"] and transfer.ended_bytes < transfer.begun_bytes:
+            return
+        self._open.pop(task, None)
+        interval = Interval(transfer.begin_ns, at_ns, transfer.ended_bytes)
+        self._ended[self._name(task)].append(interval)
 
 
 def build(
@@ -80,44 +102,34 @@ def build(
     """
     timeline = Timeline()
     running: dict[str, int] = {}
-    open_transfers: dict[tuple[str, str], _Transfer] = {}
-    held: dict[str, int] = defaultdict(int)
-
-    def transfer(kind: str, event: dict[str, Any], into: dict[str, list[Interval]]) -> None:
-        task = event["task"]
-        key = (task, kind.partition("_")[0])
-        amount = int(event.get("bytes", 0))
-        if kind.endswith("_begin"):
-            piece = open_transfers.setdefault(key, _Transfer(event["at_ns"]))
-            piece.begun += amount
-            return
-        piece = open_transfers.get(key, _Transfer(event["at_ns"]))
-        piece.ended += amount
-        if piece.ended >= piece.begun or amount == 0:
-            open_transfers.pop(key, None)
-            into[name(task)].append(Interval(piece.begin_ns, event["at_ns"], piece.ended))
-
+    restores = _Transfers(timeline.restores, name)
+    evictions = _Transfers(timeline.evictions, name)
+    held_bytes: dict[str, int] = defaultdict(int)
     for event in events:
         if until_ns is not None and event["at_ns"] > until_ns:
             break
-        kind, task, at_ns = event["kind"], event.get("task", ""), event["at_ns"]
+        kind, task, at_ns = event["kind"], event["task"], event["at_ns"]
         if kind == "run_begin":
             running[task] = at_ns
         elif kind == "run_end" and task in running:
             timeline.runs[name(task)].append(Interval(running.pop(task), at_ns))
-        elif kind in ("restore_begin", "restore_end"):
-            transfer(kind, event, timeline.restores)
-        elif kind in ("evict_begin", "evict_end"):
-            transfer(kind, event, timeline.evictions)
+        elif kind == "restore_begin":
+            restores.begin(event)
+            held_bytes[task] += event["bytes"]
+            now_bytes = sum(held_bytes.values())
+            timeline.resident_bytes_max = max(timeline.resident_bytes_max, now_bytes)
+        elif kind == "restore_end":
+            restores.end(event)
+        elif kind == "evict_begin":
+            evictions.begin(event)
+        elif kind == "evict_end":
+            evictions.end(event)
+            held_bytes[task] -= event["bytes"]
         elif kind == "session_closed":
             # A dead process holds nothing; the event names the process, so match by pid.
-            for holder in [holder for holder in held if _same_process(holder, event)]:
-                held[holder] = 0
-        if kind == "restore_begin":
-            held[task] += int(event["bytes"])
-            timeline.resident_bytes_max = max(timeline.resident_bytes_max, sum(held.values()))
-        elif kind == "evict_end":
-            held[task] -= int(event["bytes"])
+            for holder in held_bytes:
+                if _same_process(holder, event):
+                    held_bytes[holder] = 0
     return timeline
 
 
