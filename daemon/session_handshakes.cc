@@ -116,20 +116,18 @@ Result<SessionId> Sessions::find_resumed(const Peer& peer, const protocol::Hello
   if (resumed == 0) return resumed;
   // The client may have tried before and lost its link before the answer: then the latest attempt
   // has what the session had.
-  for (const auto& [id, session] : sessions_) {
-    if (session.asked_for == hello.resumed_session && session.peer->pid == peer.pid) resumed = id;
+  for (const auto& [id, later] : sessions_) {
+    if (later.asked_for == hello.resumed_session && later.peer->pid == peer.pid) resumed = id;
   }
-  pid_t owner = peer.pid;
-  if (const auto it = sessions_.find(resumed); it != sessions_.end()) {
-    owner = it->second.peer->pid;
-  } else if (const auto survivor = survivors_.find(resumed); survivor != survivors_.end()) {
-    owner = survivor->second.pid;
-  } else if (hello.held.empty()) {
-    return SessionId{0};  // of an earlier life, in which it got no chunks: nobody waits for it
-  } else {
+  const auto session = sessions_.find(resumed);
+  const auto survivor = survivors_.find(resumed);
+  if (session == sessions_.end() && survivor == survivors_.end()) {
+    // Of an earlier life, in which it got no chunks: nobody waits for it.
+    if (hello.held.empty()) return SessionId{0};
     return fail(ErrorCode::closed, "session " + std::to_string(resumed) +
                                        " is not known to this rtswapd; start the process anew");
   }
+  const pid_t owner = session != sessions_.end() ? session->second.peer->pid : survivor->second.pid;
   if (owner == peer.pid) return resumed;
   return fail(ErrorCode::protocol_violation, "session " + std::to_string(resumed) +
                                                  " belongs to process " + std::to_string(owner) +
