@@ -15,6 +15,9 @@
 namespace rtswap::arbiter {
 namespace {
 
+// Where nobody waits for the answer, no better plan is sought for longer (some 2 ms).
+constexpr int64_t kReviewEffort = 200'000;
+
 std::string no_way(const Task& task) {
   return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
          "every "
@@ -96,7 +99,7 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
       if (!joins(*task)) continue;
       state = task->wanted;
     }
-    if (edf() && state == TaskState::admitted) {
+    if (edf() && state == TaskState::admitted && !task->in_question) {
       if (task == candidate) input.candidate = input.promised.size();
       input.promised.push_back(model_of(*task, task->timing));
       input.may_run_late.push_back(task->late == protocol::LatePolicy::run);
@@ -163,7 +166,8 @@ policy::Prefixes Arbiter::State::guaranteed(const Device& device,
 // Would the promises of those that are in, and of `joining` if given, hold under `plan` with what
 // is there now?
 Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const policy::Plan& plan,
-                                                  const Task* joining) const {
+                                                  const Task* joining,
+                                                  policy::Effort* effort) const {
   Assessment result;
   result.set = roll(
       device, [joining](const Task& task) { return &task == joining; }, nullptr);
@@ -180,7 +184,8 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
     bank_chunks -= std::min(bank_chunks, policy::prefix_of(plan.prefixes, arena->key));
   }
   result.guarantee = guaranteed(device, plan.prefixes);
-  result.decision = policy::test(result.set.input, plan.prefixes, result.guarantee, plan.staged);
+  result.decision =
+      policy::test(result.set.input, plan.prefixes, result.guarantee, plan.staged, effort);
   return result;
 }
 
@@ -201,14 +206,19 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
   return true;
 }
 
-void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
-                                  const Task* joining) {
-  const auto& [set, guarantee, decision] = found;
+void Arbiter::State::set_prefixes(Device& device, const policy::Plan& plan,
+                                  const policy::Prefixes& guarantee) {
   for (Arena* arena : device.arenas) {
     arena->planned_chunks = policy::prefix_of(plan.prefixes, arena->key);
     arena->guaranteed_chunks = policy::prefix_of(guarantee, arena->key);
   }
   device.staged = plan.staged;
+}
+
+void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
+                                  const Task* joining) {
+  const auto& [set, guarantee, decision] = found;
+  set_prefixes(device, plan, guarantee);
   device.best_effort_block_ns = decision.best_effort_block_ns;
   device.utilisation = decision.utilisation;
   const auto put = [&](Task& task, const policy::Promise& promise) {
@@ -279,12 +289,14 @@ void Arbiter::State::leave(Task& task) {
     });
   }
   task.response_bound_ns = 0;
+  task.in_question = false;
 }
 
 // REQUIRES: task.state is loading and task.wanted is set. False: `refusal` says why, and the task
 // must not stay. Otherwise the task is in, or loading until what the plan needs has landed.
 bool Arbiter::State::join(Task& task, policy::Decision& refusal) {
   Device& device = device_of(*task.arena);
+  if (device.shedding) return true;  // a newcomer ends no promise: its turn comes after
   mark_resumed(device, task, true);
   if (find_place(device, task, refusal)) return true;
   mark_resumed(device, task, false);
@@ -310,7 +322,7 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
   refusal = policy::admit(set.input);
   if (!refusal.admitted) return false;
   if (adopt(device, plan_of(refusal), &task)) return true;
-  if (go_towards(device, set, plan_of(refusal)) || !idle(device)) {
+  if (go_towards(device, set, plan_of(refusal), nullptr) || !idle(device)) {
     device.review_due = true;  // that is where it is decided at the latest
     return true;
   }
@@ -319,7 +331,8 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
 }
 
 // Puts a plan for all, those that are loading included, in force for those that are in.
-bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Plan& plan) {
+bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Plan& plan,
+                                policy::Effort* effort) {
   if (adopt(device, plan, nullptr)) return true;
   // On the way there, some would lose more than they can spare: let them only give.
   const policy::Prefixes most = guaranteed(device, in_force(device).prefixes);
@@ -328,7 +341,7 @@ bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Plan& p
     policy::TaskModel& model = set.input.promised[i];
     model.most_resident_chunks = policy::prefix_of(most, model.arena);
   }
-  const policy::Decision limited = policy::decide(set.input);
+  const policy::Decision limited = policy::decide(set.input, effort);
   return limited.admitted && adopt(device, plan_of(limited), nullptr);
 }
 
@@ -351,8 +364,13 @@ void Arbiter::State::review(Device& device) {
   for (;;) {
     Roll set = roll(
         device, [](const Task&) { return true; }, nullptr);
-    policy::Decision fresh = policy::decide(set.input);
-    if (fresh.admitted && go_towards(device, set, plan_of(fresh))) break;
+    const bool some_load =
+        std::any_of(device.tasks.begin(), device.tasks.end(),
+                    [](const Task* task) { return task->state == TaskState::loading; });
+    policy::Effort limited{kReviewEffort};
+    policy::Effort* const effort = some_load ? nullptr : &limited;
+    policy::Decision fresh = policy::decide(set.input, effort);
+    if (fresh.admitted && go_towards(device, set, plan_of(fresh), effort)) break;
     const policy::Plan kept = in_force(device);
     adopt(device, kept, nullptr);
     // The plan in force is one for all, whatever the planner found now.

@@ -113,6 +113,7 @@ void Arbiter::State::set_timer() {
     if (instant_ns > now_ns_) next_ns = std::min(next_ns, instant_ns);
   };
   for (const Device& device : devices_) {
+    if (device.shedding) next_ns = now_ns_;  // goes on once no message waits
     for (const Job* job : device.waiting) {
       if (!edf()) break;
       at(earliest_start(device, *job));
@@ -136,6 +137,7 @@ void Arbiter::State::set_timer() {
 void Arbiter::State::on(const TimerFired&) {
   // The caller's timer is spent, whatever it was set to.
   timer_ns_ = kNoDeadline_ns;
+  shed_some();
 }
 
 }  // namespace rtswap::arbiter

@@ -116,6 +116,7 @@ struct Task {
   TaskState state = TaskState::warming;
   // While loading: what it will be once the memory it needs has landed.
   TaskState wanted = TaskState::warming;
+  bool in_question = false;  // admitted, and whether it stays so is being found out (shedding.cc)
   Error reason;  // of refused and best effort
   // A change of timing that waits for an idle device.
   std::optional<Timing> next_timing;
@@ -176,6 +177,21 @@ struct Leaving {
   bool resumed = false;  // its task is back, and counts for both once it is in
 };
 
+// A plan by which promises could be kept: the one in force, any, or one that needs nothing but what
+// is there.
+enum class PlanSought : uint8_t { in_force, any, of_landed };
+
+// Where going through promises has come to (shedding.cc).
+struct Shedding {
+  std::string why;        // it began
+  bool together = true;   // all are tried together, or one after the other
+  int64_t effort_left;    // for long searches
+  size_t ended = 0;       // promises, so far
+  // For those whose turn it is:
+  PlanSought sought = PlanSought::in_force;
+  policy::PlanSearch search = {};
+};
+
 struct Device {
   explicit Device(DeviceConfig device_config)
       : config(std::move(device_config)), ledger(config.description.chunk_count) {}
@@ -196,6 +212,7 @@ struct Device {
   std::vector<Leaving> leaving;  // since the device was last idle
   std::string suspended;         // why bounds do not hold until it is next idle; empty: they do
   uint64_t suspensions = 0;      // how often that has been so
+  std::optional<Shedding> shedding;  // while promises are being gone through
   bool review_due = false;       // at the next idle instant
   bool promote_due = false;      // a prefix is complete
   bool settle_due = false;       // something has changed since it was settled

@@ -1,6 +1,6 @@
 // The arbiter's state machine, split over files by subject: sessions.cc, recovery.cc, arenas.cc,
-// tasks.cc, admission.cc, jobs.cc, overload.cc, dispatch.cc, stage.cc, memory.cc, deadlines.cc,
-// spanning.cc, stats.cc.
+// tasks.cc, admission.cc, jobs.cc, overload.cc, shedding.cc, dispatch.cc, stage.cc, memory.cc,
+// deadlines.cc, spanning.cc, stats.cc.
 //
 // Every event is handled in two parts: `on` notes what it says, then `settle` decides what follows
 // for each device. Handlers never dispatch, so that decisions see a consistent picture.
@@ -109,14 +109,16 @@ class Arbiter::State {
     policy::Prefixes guarantee;
     policy::Decision decision;
   };
-  Assessment assess(const Device& device, const policy::Plan& plan, const Task* joining) const;
+  Assessment assess(const Device& device, const policy::Plan& plan, const Task* joining,
+                    policy::Effort* effort = nullptr) const;
   bool adopt(Device& device, const policy::Plan& plan, Task* joining);
   void put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
                     const Task* joining);
+  void set_prefixes(Device& device, const policy::Plan& plan, const policy::Prefixes& guarantee);
   bool holder_allows(const Device& device, const policy::Decision& decision) const;
   bool join(Task& task, policy::Decision& refusal);
   bool find_place(Device& device, Task& task, policy::Decision& refusal);
-  bool go_towards(Device& device, Roll& set, const policy::Plan& plan);
+  bool go_towards(Device& device, Roll& set, const policy::Plan& plan, policy::Effort* effort);
   void mark_resumed(Device& device, const Task& task, bool resumed);
   void enter(Task& task);
   void leave(Task& task);
@@ -132,21 +134,29 @@ class Arbiter::State {
   };
   static Bandwidth bandwidth_of(const Device& device);
   void note_bandwidth(Device& device, const Bandwidth& before);
+  void suspend(Device& device, const Job* because_of, const std::string& why);
+  void suspend_for_unknown_length(Device& device);
+  void note_hold(Device& device, const Job& job);
+  bool may_resume(const Device& device) const;
+  void resume_promises_when_idle(Device& device);
+  void tell_of_suspension(const Device& device);
+
+  // --- shedding.cc -------------------------------------------------------------------------------
   void shed(Device& device, const std::string& why);
-  bool keep_promises(Device& device, bool device_idle);
+  void shed_some();
+  void shed_some(Device& device);
+  void try_next_plan(Device& device, policy::Effort& effort);
+  static std::vector<Task*> in_question(const Device& device);
   struct Holding {
     policy::Plan plan;
     Assessment found;
   };
-  std::optional<Holding> plan_that_holds(const Device& device, bool device_idle,
-                                         policy::Effort* effort) const;
-  Error why_ended(const Device& device, const Task& task, const std::string& why,
-                  bool seek_help) const;
-  void suspend(Device& device, const Job* because_of, const std::string& why);
-  void suspend_for_unknown_length(Device& device);
-  void note_hold(Device& device, const Job& job);
-  void resume_promises_when_idle(Device& device);
-  void tell_of_suspension(const Device& device);
+  std::optional<Holding> plan_that_holds(const Device& device, PlanSought sought,
+                                         policy::PlanSearch& search, policy::Effort& effort) const;
+  void keep_prefixes(Device& device, policy::Plan plan, const Assessment& found);
+  void end_promise(Device& device, Task& task, policy::Effort& effort);
+  void end_shedding(Device& device);
+  Error why_ended(const Device& device, const Task& task, bool seek_help) const;
 
   // --- jobs.cc -----------------------------------------------------------------------------------
   void set_order(Job& job);

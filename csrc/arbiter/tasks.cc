@@ -187,7 +187,7 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   task->next_timing = timing;
   Device& device = device_of(*task->arena);
   device.review_due = true;
-  if (!edf() || idle(device)) change_timing(*task);
+  if (!edf() || (idle(device) && !device.shedding)) change_timing(*task);
 }
 
 // Old and new timing in one window are in neither's test: hence only at an idle instant.

@@ -19,15 +19,17 @@ struct BestEffort {
   int64_t delay_ns = 0;
 };
 
-YieldingResult run_test(const AdmissionInput& input, const YieldingSet& set, BestEffort with) {
-  return test_yielding(set, {with.block_ns, with.delay_ns, input.link.overhead_ns});
+YieldingResult run_test(const AdmissionInput& input, const YieldingSet& set, BestEffort with,
+                        Effort* effort) {
+  return test_yielding(set, {with.block_ns, with.delay_ns, input.link.overhead_ns}, effort);
 }
 
 // Blocks of best-effort work of known length, each of which alone leaves the promises intact. Since
 // blocking counts the longest only, they do so together. A staged job that runs late would need
 // more memory than the plan has beside a lead, and waits for a gap.
 YieldingResult add_best_effort(const AdmissionInput& input, const std::vector<Charge>& charges,
-                               const YieldingSet& set, YieldingResult result, Decision& decision) {
+                               const YieldingSet& set, YieldingResult result, Decision& decision,
+                               Effort* effort) {
   std::vector<BestEffort> blocks;
   const auto add = [&](const Charge& charge, int64_t hold_ns) {
     if (charge.block_ns == kForever_ns || hold_ns == kForever_ns) return;
@@ -51,15 +53,18 @@ YieldingResult add_best_effort(const AdmissionInput& input, const std::vector<Ch
   // A shorter block may delay the stage for longer.
   const auto run_with = [&](const BestEffort& block) {
     return run_test(input, set,
-                    {block.block_ns, set.staged.empty() ? block.delay_ns : longest_delay_ns});
+                    {block.block_ns, set.staged.empty() ? block.delay_ns : longest_delay_ns},
+                    effort);
   };
   // What leaves a longer block room leaves a shorter one room.
   const auto longest =
       std::partition_point(blocks.begin(), blocks.end(),
                            [&](const BestEffort& block) { return !run_with(block).schedulable; });
   if (longest == blocks.end()) return result;
+  YieldingResult with_it = run_with(*longest);
+  if (!with_it.schedulable) return result;  // the effort is spent
   decision.best_effort_block_ns = longest->block_ns;
-  return run_with(*longest);
+  return with_it;
 }
 
 // A block in the way of direct jobs that is none of theirs may be a staged run.
@@ -88,7 +93,7 @@ std::vector<size_t> tasks_of(const AdmissionInput& input, const Decision& decisi
 
 // The outcome of the test, without words.
 Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
-                 const Staged& staged) {
+                 const Staged& staged, Effort* effort) {
   Decision decision;
   decision.prefixes = planned;
   decision.staged = staged;
@@ -112,7 +117,7 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
   }
   if (unknown_bandwidth) return decision;
   const YieldingSet set = demands_of(input, charges);
-  YieldingResult result = run_test(input, set, {});
+  YieldingResult result = run_test(input, set, {}, effort);
   const bool of_stage = result.direct.schedulable;
   decision.utilisation = of_stage ? std::max(result.direct.utilisation, result.stage.utilisation)
                                   : result.direct.utilisation;
@@ -124,7 +129,7 @@ Decision outcome(const AdmissionInput& input, const Prefixes& planned, const Pre
     if (failure.blocking_task) failure.blocking_task = tasks[*failure.blocking_task];
     return decision;
   }
-  result = add_best_effort(input, charges, set, std::move(result), decision);
+  result = add_best_effort(input, charges, set, std::move(result), decision, effort);
   for (const bool is_staged : {false, true}) {
     const NpEdfResult& part = is_staged ? result.stage : result.direct;
     const std::vector<size_t> tasks = tasks_of(input, decision, is_staged);
@@ -154,9 +159,9 @@ bool passes(const AdmissionInput& input, Effort* effort) {
 }
 
 Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
-              const Staged& staged) {
+              const Staged& staged, Effort* effort) {
   if (!fits(arenas_of(input), planned, staged, input.bank_chunks)) return Decision{};
-  return outcome(input, planned, guaranteed, staged);
+  return outcome(input, planned, guaranteed, staged, effort);
 }
 
 Decision decide(const AdmissionInput& input, Effort* effort) {
@@ -170,7 +175,7 @@ Decision decide(const AdmissionInput& input, Effort* effort) {
   }
   const Plan plan = make_plan(input, effort);
   if (plan.shortage) return Decision{};
-  return outcome(input, plan.prefixes, plan.prefixes, plan.staged);
+  return outcome(input, plan.prefixes, plan.prefixes, plan.staged, effort);
 }
 
 Decision admit(const AdmissionInput& input) {

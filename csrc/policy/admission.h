@@ -45,8 +45,9 @@ struct Decision {
 };
 
 // Plans and tests. Refusals carry no words: reason and change are empty. Deterministic; mostly well
-// below 1 ms for 64 tasks. The planner stops looking when `effort` (nullptr: as much as it takes)
-// is spent.
+// below 1 ms for 64 tasks. What is not found and tested before `effort` (nullptr: as much as it
+// takes) is spent is refused, or not part of the promises; with an effort, a refusal need not name
+// the first failure.
 Decision decide(const AdmissionInput& input, Effort* effort = nullptr);
 
 // The same, and refusals carry reason and change. The search for a change has a budget of work (see
@@ -55,9 +56,9 @@ Decision admit(const AdmissionInput& input);
 
 // Tests a plan that is there: arenas are to keep `planned`, of which `guaranteed` is there already
 // and will stay. Blocks are charged with what is guaranteed. Refusals carry no advice.
-// A plan that does not fit is refused. REQUIRES: guaranteed <= planned.
+// A plan that does not fit is refused. `effort` as above. REQUIRES: guaranteed <= planned.
 Decision test(const AdmissionInput& input, const Prefixes& planned, const Prefixes& guaranteed,
-              const Staged& staged = {});
+              const Staged& staged = {}, Effort* effort = nullptr);
 
 // Would `decide` accept? When `effort` (nullptr: as much as it takes) is spent before that is
 // known, the answer is false.

@@ -29,14 +29,14 @@ std::string mib(uint64_t chunks, const LinkModel& link) {
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
 // What of the work is for a slower task; the rest is for a larger bank.
-constexpr int64_t kTestRuns = 64;       // of as many points as tasks, the shortest there is
+constexpr int64_t kTestRuns = 128;       // of as many points as tasks, the shortest there is
 constexpr int64_t kFewestTasks = 32;    // smaller sets may use what this many may
 constexpr int64_t kFirstDistance = 16;  // a first try beyond what fails, as a part of it
 
-Effort effort_for(const AdmissionInput& input) {
+Effort effort_for(const AdmissionInput& input, int64_t most_effort) {
   const int64_t tasks =
       std::max<int64_t>(kFewestTasks, input.promised.size() + input.leaving.size());
-  return Effort{kTestRuns * tasks * tasks};
+  return Effort{std::min(most_effort, kTestRuns * tasks * tasks)};
 }
 
 // The outcome of a search: a change that was tested, if one was found; and whether all of it was
@@ -124,8 +124,8 @@ struct Advice {
 };
 
 // The change that costs nothing but patience first, and what memory would do instead.
-Advice change_that_fits(const AdmissionInput& input) {
-  Effort all = effort_for(input);
+Advice change_that_fits(const AdmissionInput& input, int64_t most_effort) {
+  Effort all = effort_for(input, most_effort);
   Effort half{all.left / 2};
   all.left -= half.left;
   const std::string name = quoted(input.promised[input.candidate].name);
@@ -177,7 +177,7 @@ void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Dec
 }
 
 // A restore of unknown speed, or the failure in `decision.refusal`.
-void explain_failure(const AdmissionInput& input, Decision& decision) {
+void explain_failure(const AdmissionInput& input, Decision& decision, int64_t most_effort) {
   if (!decision.refusal.failure) {
     decision.reason =
         quoted(input.promised[input.candidate].name) +
@@ -214,7 +214,7 @@ void explain_failure(const AdmissionInput& input, Decision& decision) {
     text = "the tasks would load the GPU by " + std::string(load) +
            ", too close to all of it for any deadline to be certain";
   }
-  const Advice advice = change_that_fits(input);
+  const Advice advice = change_that_fits(input, most_effort);
   decision.refusal.change = advice.change;
   if (!advice.change.empty()) {
     text += "; it would fit with " + advice.change;
@@ -227,7 +227,7 @@ void explain_failure(const AdmissionInput& input, Decision& decision) {
 
 }  // namespace
 
-void explain(const AdmissionInput& input, Decision& decision) {
+void explain(const AdmissionInput& input, Decision& decision, int64_t most_effort) {
   if (decision.too_large) {
     for (const std::vector<TaskModel>* tasks : {&input.promised, &input.best_effort}) {
       for (const TaskModel& task : *tasks) {
@@ -240,7 +240,7 @@ void explain(const AdmissionInput& input, Decision& decision) {
   if (const auto shortage = shortage_of(arenas_of(input), input.bank_chunks)) {
     explain_shortage(*shortage, input, decision);
   } else {
-    explain_failure(input, decision);
+    explain_failure(input, decision, most_effort);
   }
 }
 

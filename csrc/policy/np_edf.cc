@@ -39,7 +39,8 @@ class Test {
     add_up();
     result.utilisation = static_cast<double>(utilisation_);
     result.failure = scan();
-    if (result.failure && result.failure->kind != Failure::Kind::unbounded) {
+    const bool to_locate = effort_ == nullptr && result.failure;
+    if (to_locate && result.failure->kind != Failure::Kind::unbounded) {
       const bool overload = result.failure->kind == Failure::Kind::utilisation;
       result.failure = locate(*result.failure, overload ? kLongest_ns : result.failure->t_ns);
     }

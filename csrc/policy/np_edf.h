@@ -96,7 +96,8 @@ struct Effort {
 };
 
 // REQUIRES: the ranges above. An empty set is schedulable. When `effort` (nullptr: as much as it
-// takes) is spent before the answer is known, it is a failure of kind `unbounded`.
+// takes) is spent before the answer is known, it is a failure of kind `unbounded`. Where an effort
+// is given, a failure is some failing instant, not necessarily the first.
 NpEdfResult test_np_edf(const std::vector<Demand>& tasks, const NpEdfOptions& options,
                         Effort* effort = nullptr);
 

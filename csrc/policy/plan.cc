@@ -26,6 +26,9 @@ constexpr uint32_t kLevels[] = {7, 6, 5, 4, 3, 2, 1};
 // Larger sets are not tried with levels.
 constexpr size_t kMostLevelled = 16;
 
+// What a step costs beside its test, for each arena, as Effort counts.
+constexpr int64_t kStepEffort = 20;
+
 class Planner {
  public:
   Planner(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
@@ -168,6 +171,7 @@ class Planner {
 
   // nullopt: the test passes. Sets unknown_bandwidth_ when no restore can be promised.
   std::optional<Window> find_failing_window() {
+    if (effort_ != nullptr) effort_->left -= kStepEffort * static_cast<int64_t>(arenas_.size());
     const Prefixes now = prefixes();
     charges_ = charges_of(input_, arenas_, now, now, staged());
     unknown_bandwidth_ = false;
@@ -343,7 +347,7 @@ class Planner {
 };
 
 // Work on staged plans, as it is counted in np_edf.h, before a set is given up.
-constexpr int64_t kStagingEffort = 2'000'000;
+constexpr int64_t kStagingEffort = 3'000'000;
 
 // Even with all memory resident.
 bool hopeless(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
@@ -360,38 +364,45 @@ bool hopeless(const AdmissionInput& input, const std::vector<ArenaUse>& arenas,
 
 }  // namespace
 
-Plan make_plan(const AdmissionInput& input, Effort* effort) {
+Plan make_plan(const AdmissionInput& input, Effort* effort, PlanSearch* search) {
   const std::vector<ArenaUse> arenas = arenas_of(input);
+  PlanSearch whole;
+  PlanSearch& at = search != nullptr ? *search : whole;
   Plan plan;
   plan.shortage = shortage_of(arenas, input.bank_chunks);
-  if (plan.shortage) return plan;
-  Planner direct(input, arenas, std::vector<uint32_t>(arenas.size(), 0), effort);
-  bool passes = direct.plan();
-  plan.prefixes = direct.prefixes();
-  const bool levels = arenas.size() <= kMostLevelled;
-  if (!passes && levels && direct.plan_levelled()) {
-    passes = true;
-    plan.prefixes = direct.prefixes();
-  }
   // Work of those that left is only known as blocks; a prefetch has to be charged for its own size.
   const bool may_stage = input.staging && input.leaving.empty() && input.link.prefetch_chunks > 0 &&
                          input.link.restore_bytes_per_s > 0;
-  if (passes || !may_stage) return plan;
+  at.ended = plan.shortage || (at.next > 0 && !may_stage);
+  if (at.ended) return plan;
+  const bool levels = arenas.size() <= kMostLevelled;
+  if (at.next == 0) {
+    Planner direct(input, arenas, std::vector<uint32_t>(arenas.size(), 0), effort);
+    bool passes = direct.plan();
+    plan.prefixes = direct.prefixes();
+    if (!passes && levels && direct.plan_levelled()) {
+      passes = true;
+      plan.prefixes = direct.prefixes();
+    }
+    at.ended = passes || !may_stage;
+    if (at.ended) return plan;
+    at.next = 1;
+  }
   Effort own{kStagingEffort};
   Effort* const left = effort != nullptr ? effort : &own;
   const std::vector<std::vector<uint32_t>> choices = staged_choices(input, arenas);
-  for (const bool levelled : {false, true}) {
-    if (levelled && !levels) break;
-    for (const std::vector<uint32_t>& lead_ends : choices) {
-      if (left->spent()) return plan;
-      if (hopeless(input, arenas, lead_ends, left)) continue;
-      Planner staged(input, arenas, lead_ends, left);
-      if (!(levelled ? staged.plan_levelled() : staged.plan())) continue;
-      plan.prefixes = staged.prefixes();
-      plan.staged = staged.staged();
-      return plan;
-    }
+  for (; at.next <= choices.size() * (levels ? 2 : 1); ++at.next) {
+    if (left->spent()) return plan;
+    const bool levelled = at.next > choices.size();
+    const std::vector<uint32_t>& lead_ends = choices[(at.next - 1) % choices.size()];
+    if (hopeless(input, arenas, lead_ends, left)) continue;
+    Planner staged(input, arenas, lead_ends, left);
+    if (!(levelled ? staged.plan_levelled() : staged.plan())) continue;
+    plan.prefixes = staged.prefixes();
+    plan.staged = staged.staged();
+    break;
   }
+  at.ended = true;
   return plan;
 }
 

@@ -12,6 +12,7 @@
 // Pure, deterministic; any thread.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 
 #include "csrc/policy/memory.h"
@@ -25,8 +26,15 @@ struct Plan {
   std::optional<Shortage> shortage;  // set: no prefixes fit, `prefixes` is empty
 };
 
+// Where a search for a plan has come to: it can go on later, also in a set that has changed a little.
+struct PlanSearch {
+  size_t next = 0;  // 0: direct tasks only, then choices of staged ones
+  bool ended = false;
+};
+
 // The best that was found. It need not pass the test: whoever promises something tests the plan.
-// The planner stops looking when `effort` (nullptr: as much as it takes) is spent.
-Plan make_plan(const AdmissionInput& input, Effort* effort = nullptr);
+// The planner stops looking when `effort` (nullptr: as much as it takes) is spent; with `search`
+// the next call goes on behind what has been tried.
+Plan make_plan(const AdmissionInput& input, Effort* effort = nullptr, PlanSearch* search = nullptr);
 
 }  // namespace rtswap::policy

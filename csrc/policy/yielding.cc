@@ -117,13 +117,14 @@ NpEdfResult lesser(NpEdfResult one, const NpEdfResult& other) {
 
 }  // namespace
 
-YieldingResult test_yielding(const YieldingSet& set, const YieldingOptions& options) {
+YieldingResult test_yielding(const YieldingSet& set, const YieldingOptions& options,
+                             Effort* effort) {
   YieldingResult result;
-  result.direct = test_np_edf(direct_demands(set), beside_direct(set, options));
+  result.direct = test_np_edf(direct_demands(set), beside_direct(set, options), effort);
   if (!result.direct.schedulable) return result;
   const auto with = [&](const Waits& waits) {
     return test_np_edf(stage_demands(set, waits),
-                       beside_staged(set, options, waits, result.direct.response_ns));
+                       beside_staged(set, options, waits, result.direct.response_ns), effort);
   };
   const Waits after_runs = waits_after_runs(set, options);
   const Waits after_leads = waits_after_leads(set, options, after_runs);

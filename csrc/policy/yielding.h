@@ -59,7 +59,9 @@ struct YieldingResult {
   NpEdfResult stage;  // not run when `direct` is not schedulable
 };
 
-YieldingResult test_yielding(const YieldingSet& set, const YieldingOptions& options);
+// `effort` as in np_edf.h.
+YieldingResult test_yielding(const YieldingSet& set, const YieldingOptions& options,
+                             Effort* effort = nullptr);
 
 // For planners, as find_failure() of np_edf.h.
 struct YieldingFailure {

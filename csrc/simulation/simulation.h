@@ -74,6 +74,9 @@ struct SimConfig {
   arbiter::Discipline discipline = arbiter::Discipline::edf;
   uint64_t seed = 1;
   int64_t first_release_ns = 0;  // time for reserved memory to load before the promises begin
+  // What the arbiter goes on with at once when no message waits comes so much later: the time that
+  // its steps take.
+  int64_t step_ns = 0;
   int64_t horizon_ns = 0;        // no release after this; waiting work is finished
   int64_t hang_timeout_ns = 10'000'000'000;
   SimFaults faults;
@@ -106,7 +109,7 @@ struct SimReport {
   uint64_t steps = 0;                   // of the arbiter
   int64_t ended_ns = 0;
   uint64_t suspensions = 0;  // of promises, on all devices
-  // Right before and after the slower link was reported.
+  // Right before the slower link was reported, and when it was decided who keeps a promise.
   protocol::Snapshot before_slower, after_slower;
   uint64_t crashes = 0, disconnects = 0, hangs = 0, lies = 0, restore_failures = 0;
 };

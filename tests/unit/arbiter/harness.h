@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "csrc/arbiter/arbiter.h"
@@ -30,8 +31,17 @@ class Harness {
   explicit Harness(Config config) : arbiter(std::move(config)) {}
 
   void step(const Event& event) {
-    for (Effect& effect : arbiter.step(now_ns, event)) effects.push_back(std::move(effect));
+    if (std::holds_alternative<TimerFired>(event)) timer_ns = protocol::kNoDeadline_ns;
+    for (Effect& effect : arbiter.step(now_ns, event)) {
+      if (const auto* timer = std::get_if<SetTimer>(&effect)) timer_ns = timer->at_ns;
+      effects.push_back(std::move(effect));
+    }
     arbiter.check();
+  }
+  // Whether the arbiter has more to do at once, when no message waits.
+  bool has_more_to_do() const { return timer_ns <= now_ns; }
+  void finish() {
+    while (has_more_to_do()) step(TimerFired{});
   }
   void from(SessionId session, protocol::ClientMessage message) {
     step(FromClient{session, std::move(message)});
@@ -97,6 +107,7 @@ class Harness {
   Arbiter arbiter;
   std::vector<Effect> effects;
   int64_t now_ns = 1'000 * kMs;
+  int64_t timer_ns = protocol::kNoDeadline_ns;
 };
 
 }  // namespace rtswap::arbiter::test

@@ -55,6 +55,7 @@ struct Three {
   }
   std::vector<SessionId> lost_on_slower_link() {
     h.from(1, protocol::DeviceReport{0, 0, 1'000'000'000, 0});
+    h.finish();
     std::vector<SessionId> lost;
     for (SessionId session = 1; session <= 3; ++session) {
       if (state(h, session) != TaskState::admitted) lost.push_back(session);
@@ -103,6 +104,7 @@ TEST_CASE("a promise that cannot be kept at all takes no less important one with
   h.land_everything({1, 2, 3});
   for (const SessionId session : {1, 2, 3}) REQUIRE(state(h, session) == TaskState::admitted);
   h.from(1, protocol::DeviceReport{0, 0, 1'000'000'000, 0});
+  h.finish();
   CHECK(state(h, 1) == TaskState::best_effort);
   CHECK(state(h, 2) == TaskState::admitted);
   CHECK(state(h, 3) == TaskState::admitted);
@@ -130,6 +132,7 @@ TEST_CASE("where many promises end, those that stay are kept by the plan in forc
   };
   const auto before = count(TaskState::admitted);
   h.from(1, protocol::DeviceReport{0, 0, 1'500'000'000, 0});
+  h.finish();
   CHECK(count(TaskState::admitted) > 3);
   CHECK(before - count(TaskState::admitted) > 3);
   for (const auto& task : h.arbiter.snapshot().tasks) {
