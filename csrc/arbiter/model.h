@@ -117,7 +117,7 @@ struct Task {
   // While loading: what it will be once the memory it needs has landed.
   TaskState wanted = TaskState::warming;
   bool in_question = false;  // admitted, and whether it stays so is being found out (shedding.cc)
-  Error reason;  // of refused and best effort
+  Error reason;              // of refused and best effort
   // A change of timing that waits for an idle device.
   std::optional<Timing> next_timing;
 
@@ -183,10 +183,10 @@ enum class PlanSought : uint8_t { in_force, any, of_landed };
 
 // Where going through promises has come to (shedding.cc).
 struct Shedding {
-  std::string why;        // it began
-  bool together = true;   // all are tried together, or one after the other
-  int64_t effort_left;    // for long searches
-  size_t ended = 0;       // promises, so far
+  std::string why;       // it began
+  bool together = true;  // all are tried together, or one after the other
+  int64_t effort_left;   // for long searches
+  size_t ended = 0;      // promises, so far
   // For those whose turn it is:
   PlanSought sought = PlanSought::in_force;
   policy::PlanSearch search = {};
@@ -208,14 +208,14 @@ struct Device {
   uint64_t evict_bytes_per_s = 0;
   int64_t best_effort_block_ns = 0;  // part of all promises
   double utilisation = 0;
-  uint64_t window = 0;           // count of idle instants at which a job was released
-  std::vector<Leaving> leaving;  // since the device was last idle
-  std::string suspended;         // why bounds do not hold until it is next idle; empty: they do
-  uint64_t suspensions = 0;      // how often that has been so
+  uint64_t window = 0;               // count of idle instants at which a job was released
+  std::vector<Leaving> leaving;      // since the device was last idle
+  std::string suspended;             // why bounds do not hold until it is next idle; empty: they do
+  uint64_t suspensions = 0;          // how often that has been so
   std::optional<Shedding> shedding;  // while promises are being gone through
-  bool review_due = false;       // at the next idle instant
-  bool promote_due = false;      // a prefix is complete
-  bool settle_due = false;       // something has changed since it was settled
+  bool review_due = false;           // at the next idle instant
+  bool promote_due = false;          // a prefix is complete
+  bool settle_due = false;           // something has changed since it was settled
 };
 
 }  // namespace rtswap::arbiter

@@ -46,8 +46,8 @@ void Arbiter::State::note_bandwidth(Device& device, const Bandwidth& before) {
   suspend(device, nullptr, why);  // an idle one, too, while it is not known who keeps a promise
 }
 
-// Until the device is next idle and no promise is in question. `because_of`: nullptr if no job is to
-// blame.
+// Until the device is next idle and no promise is in question. `because_of`: nullptr if no job is
+// to blame.
 void Arbiter::State::suspend(Device& device, const Job* because_of, const std::string& why) {
   const bool promised_to_any =
       std::any_of(device.tasks.begin(), device.tasks.end(),

@@ -64,7 +64,7 @@ void Arbiter::State::try_next_plan(Device& device, policy::Effort& effort) {
   if (!shedding.together) tasks.resize(1);
   for (Task* task : tasks) task->in_question = false;
   if (const auto holding = plan_that_holds(device, shedding.sought, shedding.search, effort)) {
-    keep_prefixes(device, holding->plan, holding->found);
+    set_prefixes(device, holding->plan, holding->found.guarantee);  // what it needs stays now
     next_turn(shedding);
     return;
   }
@@ -121,21 +121,6 @@ std::optional<Arbiter::State::Holding> Arbiter::State::plan_that_holds(
   Assessment found = assess(device, plan, nullptr, &effort);
   if (!found.decision.admitted) return std::nullopt;
   return Holding{std::move(plan), std::move(found)};
-}
-
-// What the plan needs stays from now on. So does what is there of those whose turn comes later, as
-// far as the plan leaves room for it.
-void Arbiter::State::keep_prefixes(Device& device, policy::Plan plan, const Assessment& found) {
-  const policy::AdmissionInput& input = found.set.input;
-  const std::vector<policy::ArenaUse> arenas = policy::arenas_of(input);
-  for (const Task* task : in_question(device)) {
-    const Arena& arena = *task->arena;
-    policy::Prefixes more = plan.prefixes;
-    more[arena.key] = std::max(policy::prefix_of(more, arena.key),
-                               std::min(arena.landed_chunks, kept(device, arena)));
-    if (policy::fits(arenas, more, plan.staged, input.bank_chunks)) plan.prefixes = std::move(more);
-  }
-  set_prefixes(device, plan, guaranteed(device, plan.prefixes));
 }
 
 // REQUIRES: no plan was found with which it keeps its promise beside those that have kept theirs.

@@ -153,7 +153,6 @@ class Arbiter::State {
   };
   std::optional<Holding> plan_that_holds(const Device& device, PlanSought sought,
                                          policy::PlanSearch& search, policy::Effort& effort) const;
-  void keep_prefixes(Device& device, policy::Plan plan, const Assessment& found);
   void end_promise(Device& device, Task& task, policy::Effort& effort);
   void end_shedding(Device& device);
   Error why_ended(const Device& device, const Task& task, bool seek_help) const;

@@ -29,7 +29,7 @@ std::string mib(uint64_t chunks, const LinkModel& link) {
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
 // What of the work is for a slower task; the rest is for a larger bank.
-constexpr int64_t kTestRuns = 128;       // of as many points as tasks, the shortest there is
+constexpr int64_t kTestRuns = 128;      // of as many points as tasks, the shortest there is
 constexpr int64_t kFewestTasks = 32;    // smaller sets may use what this many may
 constexpr int64_t kFirstDistance = 16;  // a first try beyond what fails, as a part of it
 

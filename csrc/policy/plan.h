@@ -26,7 +26,8 @@ struct Plan {
   std::optional<Shortage> shortage;  // set: no prefixes fit, `prefixes` is empty
 };
 
-// Where a search for a plan has come to: it can go on later, also in a set that has changed a little.
+// Where a search for a plan has come to: it can go on later, also in a set that has changed a
+// little.
 struct PlanSearch {
   size_t next = 0;  // 0: direct tasks only, then choices of staged ones
   bool ended = false;

@@ -114,8 +114,11 @@ class Simulation {
     timer_ns_ = timer.at_ns;
     if (timer.at_ns == protocol::kNoDeadline_ns) return;
     const int64_t at_once_ns = world_.timeline.now_ns() + world_.config.step_ns;
-    world_.timeline.at(std::max(timer.at_ns, at_once_ns), [this, generation] {
-      if (generation == timer_generation_) step(arbiter::TimerFired{});
+    const bool at_once = timer.at_ns <= world_.timeline.now_ns();
+    world_.timeline.at(std::max(timer.at_ns, at_once_ns), [this, generation, at_once] {
+      if (generation != timer_generation_) return;
+      report_.steps_at_once += at_once;
+      step(arbiter::TimerFired{});
     });
   }
 

@@ -77,7 +77,7 @@ struct SimConfig {
   // What the arbiter goes on with at once when no message waits comes so much later: the time that
   // its steps take.
   int64_t step_ns = 0;
-  int64_t horizon_ns = 0;        // no release after this; waiting work is finished
+  int64_t horizon_ns = 0;  // no release after this; waiting work is finished
   int64_t hang_timeout_ns = 10'000'000'000;
   SimFaults faults;
   int64_t faults_end_ns = 0;  // none after this; 0: until the horizon
@@ -107,6 +107,7 @@ struct SimReport {
   std::vector<arbiter::Trace> trace;    // with keep_trace
   std::vector<std::string> violations;  // broken invariants, seen from outside the arbiter
   uint64_t steps = 0;                   // of the arbiter
+  uint64_t steps_at_once = 0;           // that it asked for, as no message waited
   int64_t ended_ns = 0;
   uint64_t suspensions = 0;  // of promises, on all devices
   // Right before the slower link was reported, and when it was decided who keeps a promise.

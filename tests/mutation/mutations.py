@@ -450,34 +450,32 @@ MUTATIONS = (
     # --- overload --------------------------------------------------------------------------------
     Mutation(
         "overload: the promises of the more important are kept first",
-        "csrc/arbiter/overload.cc",
+        "csrc/arbiter/shedding.cc",
         "return a->importance > b->importance;",
         "return a->importance < b->importance;",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
         "overload: of equals the older keeps its promise",
-        "csrc/arbiter/overload.cc",
-        "for (Task* task : device.tasks) {\n    if (task->state == TaskState::admitted) "
-        "tasks.push_back(task);",
-        "for (Task* task : device.tasks) {\n    if (task->state == TaskState::admitted) "
-        "tasks.insert(tasks.begin(), task);",
+        "csrc/arbiter/shedding.cc",
+        "if (task->in_question) tasks.push_back(task);",
+        "if (task->in_question) tasks.insert(tasks.begin(), task);",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
         "overload: one that cannot keep its promise takes no other with it",
-        "csrc/arbiter/overload.cc",
-        "if (assess(device, plan, nullptr).decision.admitted) continue;",
-        "if (!ended.empty()) {\n      task->state = TaskState::best_effort;\n"
-        "      ended.push_back(task);\n      continue;\n    }\n"
-        "    if (assess(device, plan, nullptr).decision.admitted) continue;",
+        "csrc/arbiter/shedding.cc",
+        "    end_promise(device, *tasks.front(), effort);\n",
+        "    end_promise(device, *tasks.front(), effort);\n"
+        "    for (Task* task : in_question(device)) {\n      task->in_question = false;\n"
+        "      end_promise(device, *task, effort);\n    }\n",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
         "overload: a plan for which all memory is there is looked for",
-        "csrc/arbiter/overload.cc",
-        "if (!new_one_holds()) holds(in_force(device));",
-        "holds(in_force(device));",
+        "csrc/arbiter/shedding.cc",
+        "sought == PlanSought::of_landed && i <",
+        "sought == PlanSought::in_force && i <",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
@@ -527,16 +525,16 @@ MUTATIONS = (
     Mutation(
         "overload: promises are suspended until the device is idle",
         "csrc/arbiter/overload.cc",
-        "if (device.suspended.empty() || !idle(device) ||",
-        "if (device.suspended.empty() || device.holder != nullptr ||",
+        "return !device.shedding && idle(device) &&",
+        "return !device.shedding && device.holder == nullptr &&",
         ("test_arbiter", "test_system"),
     ),
     Mutation(
         "overload: and while a job that hangs may use it",
         "csrc/arbiter/overload.cc",
-        "!idle(device) ||\n      std::any_of(device.arenas.begin(), device.arenas.end(), "
-        "has_lost_job)) {",
-        "!idle(device)) {",
+        "idle(device) &&\n         std::none_of(device.arenas.begin(), device.arenas.end(), "
+        "has_lost_job);",
+        "idle(device);",
         ("test_arbiter",),
     ),
     Mutation(
@@ -549,8 +547,64 @@ MUTATIONS = (
     Mutation(
         "overload: a slower link suspends promises",
         "csrc/arbiter/overload.cc",
-        "suspend(device, nullptr, why);\n  shed(device, why);",
+        "suspend(device, nullptr, why);\n  shed(device, why);\n  suspend(device, nullptr, why);",
         "shed(device, why);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: and while promises are in question, though the device is idle",
+        "csrc/arbiter/overload.cc",
+        "return !device.shedding && idle(device) &&",
+        "return idle(device) &&",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: going through promises goes on when no message waits",
+        "csrc/arbiter/deadlines.cc",
+        "if (device.shedding) next_ns = now_ns_;",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: whose turn comes later is in the tests as one without a promise",
+        "csrc/arbiter/admission.cc",
+        " && !task->in_question",
+        "",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: who leaves is in question no more",
+        "csrc/arbiter/admission.cc",
+        "  task.in_question = false;\n",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: a newcomer waits until it is known who keeps a promise",
+        "csrc/arbiter/admission.cc",
+        "if (device.shedding) return true;",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: so does whoever was loading before",
+        "csrc/arbiter/dispatch.cc",
+        "if (device.shedding) return;",
+        "",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "overload: so does a new timing",
+        "csrc/arbiter/tasks.cc",
+        "(idle(device) && !device.shedding)",
+        "idle(device)",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "overload: a link that is slower still puts all promises in question again",
+        "csrc/arbiter/shedding.cc",
+        "  if (!edf()) return;\n  device.shedding =",
+        "  if (!edf() || device.shedding) return;\n  device.shedding =",
         ("test_arbiter",),
     ),
     # --- tasks that span devices -----------------------------------------------------------------

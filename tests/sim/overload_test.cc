@@ -214,5 +214,81 @@ TEST_CASE("on a slower link who is more important, or older, keeps what can be k
   CHECK(met_after > 2000);
 }
 
+// Many, small and urgent enough that a slower link leaves several plans to be sought.
+std::vector<SimTask> crowd(Random& random, const SimConfig& config) {
+  std::vector<SimTask> tasks;
+  for (int64_t count = random.between(8, 16); count > 0; --count) {
+    SimTask task;
+    task.name = "task" + std::to_string(count);
+    task.arena_chunks = static_cast<uint32_t>(random.between(1, config.chunk_count / 3));
+    task.mutable_chunks = static_cast<uint32_t>(random.between(0, task.arena_chunks / 4));
+    task.wcet_ns = random.between(1, 10) * kMs;
+    task.period_ns = random.between(150, 900) * kMs;
+    task.deadline_ns = random.between(task.period_ns / 2, task.period_ns);
+    task.execution_min_ns = task.wcet_ns / 2;
+    task.execution_max_ns = task.wcet_ns;
+    task.late_run = random.between(0, 4) == 0;
+    task.best_effort_if_refused = random.between(0, 2) == 0;
+    task.importance = static_cast<int32_t>(random.between(-1, 1));
+    tasks.push_back(task);
+  }
+  return tasks;
+}
+
+TEST_CASE("while promises are gone through, jobs go on and tasks come and go") {
+  uint64_t slices = 0;
+  uint64_t met = 0;
+  uint64_t joined = 0;
+  for (uint64_t seed = 1; seed <= 400; ++seed) {
+    Random random(seed * 307);
+    SimConfig config = test::random_config(random, seed);
+    config.horizon_ns = config.first_release_ns + 1'500 * kMs;
+    config.slower_ns = config.first_release_ns + random.between(100, 900) * kMs;
+    config.slower_bytes_per_s = config.bytes_per_s / static_cast<uint64_t>(random.between(2, 12));
+    config.step_ns = random.between(0, 5) * kMs;
+    const bool faulty = seed % 3 == 0;
+    if (faulty) {
+      config.hang_timeout_ns = 150 * kMs;
+      config.faults = test::all_faults(random.between(50, 400) * kMs);
+    }
+    std::vector<SimTask> tasks = crowd(random, config);
+    const auto meanwhile_ns = [&] { return config.slower_ns + random.between(-10, 40) * kMs; };
+    for (SimTask& task : tasks) {
+      switch (random.between(0, 7)) {
+        case 0:
+          task.join_ns = meanwhile_ns();
+          break;
+        case 1:
+          task.leave_ns = meanwhile_ns();
+          break;
+        case 2:
+          task.pause_ns = meanwhile_ns();
+          task.resume_ns = task.pause_ns + random.between(0, 20) * kMs;
+          break;
+        default:
+          break;
+      }
+    }
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    test::require_no_violation(report);
+    slices += report.steps_at_once;
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const SimTaskReport& task = report.tasks[i];
+      INFO(task.name << ": response " << task.response_max_ns << " bound "
+                     << task.response_bound_ns);
+      if (faulty) continue;
+      REQUIRE(task.above_bound == 0);
+      if (tasks[i].leave_ns > 0) continue;
+      REQUIRE(task.verdict.suspended.empty());  // all has been idle since
+      met += task.verdict.state == TaskState::admitted ? task.met : 0;
+      joined += tasks[i].join_ns > 0 && task.verdict.state == TaskState::admitted;
+    }
+  }
+  CHECK(slices > 500);
+  CHECK(met > 1000);
+  CHECK(joined > 50);
+}
+
 }  // namespace
 }  // namespace rtswap::simulation
