@@ -573,13 +573,6 @@ MUTATIONS = (
         ("test_arbiter", "test_system"),
     ),
     Mutation(
-        "overload: who leaves is in question no more",
-        "csrc/arbiter/admission.cc",
-        "  task.in_question = false;\n",
-        "",
-        ("test_arbiter",),
-    ),
-    Mutation(
         "overload: a newcomer waits until it is known who keeps a promise",
         "csrc/arbiter/admission.cc",
         "if (device.shedding) return true;",
