@@ -3,6 +3,8 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
+#include <system_error>
+
 #include "csrc/rpc/fd_channel.h"
 #include "daemon/log.h"
 
@@ -82,17 +84,27 @@ void DescriptorServer::accept(UniqueFd socket, Peer peer) {
   }
   Connection& connection = connections_.emplace_back();
   connection.socket = std::move(socket);
-  connection.thread = std::thread([this, &connection, pid = peer.pid] {
-    pthread_setname_np(pthread_self(), "descriptors");
-    Exchange exchange(banks_, sessions_, wanted_bank_, pid);
-    const Status served =
-        rpc::serve_descriptors(connection.socket.get(), exchange, kExchangeLimit_ns);
-    if (!served)
-      spdlog::warn("process {} on the descriptor socket: {}", pid, served.error().message);
-    const std::lock_guard done_lock(mutex_);
-    ::shutdown(connection.socket.get(), SHUT_RDWR);  // the peer sees the end now, not when reaped
-    connection.done = true;
-  });
+  try {
+    connection.thread =
+        std::thread([this, &connection, pid = peer.pid] { serve(connection, pid); });
+  } catch (const std::system_error& error) {
+    spdlog::error("no thread for the descriptors of process {}: {}; raise the limit on processes",
+                  peer.pid, error.what());
+    connections_.pop_back();
+  }
+}
+
+void DescriptorServer::serve(Connection& connection, int64_t pid) {
+  pthread_setname_np(pthread_self(), "descriptors");
+  Exchange exchange(banks_, sessions_, wanted_bank_, pid);
+  const Status served =
+      rpc::serve_descriptors(connection.socket.get(), exchange, kExchangeLimit_ns);
+  if (!served) {
+    spdlog::warn("process {} on the descriptor socket: {}", pid, served.error().message);
+  }
+  const std::lock_guard lock(mutex_);
+  ::shutdown(connection.socket.get(), SHUT_RDWR);  // the peer sees the end now, not when reaped
+  connection.done = true;
 }
 
 void DescriptorServer::reap(bool all) {

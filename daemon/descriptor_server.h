@@ -32,6 +32,7 @@ class DescriptorServer {
     bool done = false;
     std::thread thread;
   };
+  void serve(Connection& connection, int64_t pid);
   void reap(bool all);
 
   Banks& banks_;

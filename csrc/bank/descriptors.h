@@ -19,9 +19,8 @@ inline constexpr int kLowestDescriptor = 4096;
 // simulated device, whose chunks are files themselves, as many again.
 uint64_t descriptors_of_bank(const driver::DeviceInfo& device, uint32_t chunk_count);
 
-// Makes room for so many more `descriptors` of a bank, from kLowestDescriptor on if the hard limit
-// of open files allows: raises the soft limit when it has to. `descriptor_limit` when there is no
-// room at all.
+// Room for so many more `descriptors` of a bank, with numbers from kLowestDescriptor on if
+// possible; see make_room_for_files().
 Status make_room_for_descriptors(uint32_t chunk_count, uint64_t descriptors);
 
 // The same descriptor, closed by exec: under a number >= kLowestDescriptor if one is free.

@@ -2,16 +2,15 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "csrc/base/clock.h"
+#include "csrc/base/open_files.h"
 
 namespace rtswap::rpc {
 namespace {
@@ -45,16 +44,6 @@ Error connect_error(const std::string& path, int error) {
       return {ErrorCode::daemon_unavailable,
               "cannot connect to the daemon" + at + ": " + std::strerror(error)};
   }
-}
-
-size_t open_descriptors() {
-  std::error_code ignored;
-  size_t count = 0;
-  for (auto it = std::filesystem::directory_iterator("/proc/self/fd", ignored);
-       it != std::filesystem::directory_iterator(); it.increment(ignored)) {
-    ++count;
-  }
-  return count;
 }
 
 }  // namespace
@@ -99,24 +88,7 @@ Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns,
 }
 
 Status ensure_descriptor_room(size_t count) {
-  constexpr size_t kOwnRoom = 256;  // files that the program may open meanwhile
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return {};
-  const rlim_t needed = open_descriptors() + count + kOwnRoom;
-  if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= needed) return {};
-  if (limit.rlim_max != RLIM_INFINITY && limit.rlim_max < needed) {
-    return fail(ErrorCode::descriptor_limit,
-                std::to_string(count) + " descriptors of chunks need a limit of " +
-                    std::to_string(needed) + " open files, and the hard limit of this process is " +
-                    std::to_string(limit.rlim_max) +
-                    "; raise it (ulimit -Hn, LimitNOFILE=, --ulimit nofile=) or use larger chunks");
-  }
-  limit.rlim_cur = needed;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    return fail(ErrorCode::descriptor_limit,
-                std::string("cannot raise the limit on open files: ") + std::strerror(errno));
-  }
-  return {};
+  return make_room_for_files(count, 0, std::to_string(count) + " descriptors of chunks need");
 }
 
 }  // namespace rtswap::rpc

@@ -20,8 +20,7 @@ std::string descriptor_socket_path(const std::string& socket_path);
 Result<UniqueFd> connect_unix(const std::string& path, int64_t limit_ns,
                               const Interrupted& interrupted = {});
 
-// Raises the soft limit on open files so that `count` more fit (with room for the program's own);
-// `descriptor_limit` with both numbers when the hard limit is too low.
+// Room for so many descriptors of chunks; see make_room_for_files().
 Status ensure_descriptor_room(size_t count);
 
 }  // namespace rtswap::rpc

@@ -216,7 +216,7 @@ TEST_CASE("a hard limit that is too low is an error with both numbers") {
     const std::string needed = std::to_string(open_descriptors() + 2 * 4 + 256);
     const auto bank = Bank::create(*device, kChunk, 4, {});
     return !bank && bank.error().code == ErrorCode::descriptor_limit &&
-           bank.error().message.find("is 100.") != std::string::npos &&
+           bank.error().message.find("is 100;") != std::string::npos &&
            bank.error().message.find("limit of " + needed) != std::string::npos &&
            device->memory_info()->free_bytes == 4 * kChunk;
   }));
