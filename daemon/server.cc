@@ -36,6 +36,10 @@ Status Server::set_up() {
   const SocketAccess access{config_.group};
   if (!config_.tasks_path.empty()) {
     RTSWAP_ASSIGN(overrides_, read_tasks_file(config_.tasks_path));
+    // A name that is spelt differently from the client's would apply to nobody, in silence.
+    for (const auto& [name, settings] : overrides_) {
+      spdlog::info("{} has settings for tasks named \"{}\"", config_.tasks_path, name);
+    }
   }
   RTSWAP_TRY(check_place(config_.socket_path, access));
   RTSWAP_TRY(prepare_folder(config_.socket_path, access));

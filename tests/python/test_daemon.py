@@ -136,6 +136,7 @@ def test_tasks_start_together_with_the_settings_of_the_file(tmp_path):
             for task in Observer(daemon.socket).look().tasks
         }
         assert important == {"fast": 3, "slow": 0}
+        assert 'has settings for tasks named "fast"' in daemon.read_log()
         # One instant for both; whoever came late to it has skipped releases, not moved them.
         start = slow_clock["releases_ns"][0]
         assert all((at - start) % 300_000_000 == 0 for at in slow_clock["releases_ns"])
