@@ -54,12 +54,8 @@ void Arbiter::State::settle(Device& device) {
 void Arbiter::State::reconsider(Device& device) {
   if (device.shedding) return;
   resume_promises_when_idle(device);
-  if (device.review_due && idle(device)) {
-    review(device);
-  } else if (device.promote_due) {
-    promote(device);
-  }
-  device.promote_due = false;
+  if (device.review_due && idle(device)) review(device);
+  while (std::exchange(device.promote_due, false)) promote(device);
 }
 
 bool Arbiter::State::promised(const Job& job) const {
@@ -155,12 +151,12 @@ void Arbiter::State::note_progress(Device& device) {
   Job& job = *device.holder;
   const Arena& arena = *job.task->arena;
   if (!job.lead->run_sent) return;
-  if (!job.begun && arena.landed_chunks >= job.first_chunks) {
+  if (!job.begun && arena.landed_chunks >= job.first_chunks && arena.revokes.empty()) {
     job.begun = true;
     job.progress_ns = now_ns_;
     trace_begin(job);
   }
-  if (!job.complete && arena.landed_chunks == arena.chunks) {
+  if (!job.complete && arena.landed_chunks == arena.chunks && arena.revokes.empty()) {
     job.complete = true;
     job.progress_ns = now_ns_;
   }

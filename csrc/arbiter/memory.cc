@@ -96,15 +96,15 @@ bool Arbiter::State::feed_holder(Device& device) {
   if (job.complete || job.abandoned) return true;
   // Its session is gone but it may run: nothing can be done for it.
   if (arena.session->phase != Session::Phase::active) return true;
-  // Memory that is on its way out must be gone before Run, or the client would think it resident.
-  if (!arena.revokes.empty() || device.ledger.has_detached(arena.key)) return true;
   send_run_if_due(job);
-  uint32_t missing = arena.chunks - device.ledger.held(arena.key);
-  if (const uint32_t now = std::min(missing, device.ledger.free_chunks()); now > 0) {
+  if (device.ledger.has_detached(arena.key)) return true;
+  uint32_t missing = arena.chunks - kept(device, arena);
+  const uint32_t now = std::min(missing, device.ledger.free_chunks());
+  if (now > 0 && arena.revokes.empty()) {
     grant(device, arena, now, "");
     job.progress_ns = now_ns_;
-    missing -= now;
   }
+  missing -= now;
   const uint32_t coming = incoming(device);
   if (missing > coming) {
     const uint32_t short_of = missing - coming - revoke(device, arena, missing - coming, kNever_ns);

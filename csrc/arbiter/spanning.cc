@@ -149,15 +149,17 @@ int64_t Arbiter::State::last_progress_ns(const Job& job) const {
   return last_ns;
 }
 
-// Once, when nothing of its memory is on its way out on any device: the client must not take that
-// for resident.
+// Once. The client begins no body while memory of its arena is on its way out; one that spans
+// devices is told when that is over on all of them, and so is one whose client has yet to answer
+// for a restore that failed.
 void Arbiter::State::send_run_if_due(Job& job) {
   Job& lead = *job.lead;
   if (lead.run_sent) return;
   const std::vector<Job*> parts = parts_of(job);
   const bool leaving = std::any_of(parts.begin(), parts.end(), [this](const Job* part) {
     const Arena& arena = *part->task->arena;
-    return !arena.revokes.empty() || device_of(arena).ledger.has_detached(arena.key);
+    return (part->spans() && !arena.revokes.empty()) ||
+           device_of(arena).ledger.has_detached(arena.key);
   });
   if (leaving) return;
   lead.run_sent = true;

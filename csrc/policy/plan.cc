@@ -235,15 +235,17 @@ class Planner {
   }
 
   // How much of the arena its own tasks restore behind their execution, at no cost to what is
-  // charged for them.
+  // charged for them but that it may be leaving when they begin.
   uint32_t hidden_chunks(size_t arena) const {
     uint32_t hidden = arenas_[arena].chunks;
     if (room_.staged(arena)) return hidden - room_.lead_end(arena);
     for (const size_t i : arenas_[arena].promised) {
       const TaskModel& task = input_.promised[i];
       const int64_t alone_ns = block_ns(link_, task, 0, {});
-      hidden = most_missing(
-          hidden, [&](uint32_t missing) { return block_ns(link_, task, missing, {}) <= alone_ns; });
+      hidden = most_missing(hidden, [&](uint32_t missing) {
+        return block_ns(link_, task, missing, {}) - leaving_ns(link_, task, missing, {}) <=
+               alone_ns;
+      });
     }
     return hidden;
   }
@@ -274,7 +276,7 @@ class Planner {
     uint32_t best_chunks = 0;
     for (const size_t arena : by_rate_) {
       const uint32_t lacks = room_.missing(arena);
-      if (lacks <= costless(arena) || room_.growth(arena) == 0) continue;
+      if (lacks == 0 || room_.growth(arena) == 0) continue;
       const auto relief = [&](uint32_t chunks) {
         int64_t relief_ns = 0;
         for (const size_t i : arenas_[arena].promised) {
@@ -285,7 +287,8 @@ class Planner {
         }
         return relief_ns;
       };
-      uint32_t chunks = lacks - costless(arena);
+      const uint32_t costless_chunks = costless(arena);
+      uint32_t chunks = lacks > costless_chunks ? lacks - costless_chunks : lacks;
       const int64_t most_ns = relief(chunks);
       if (most_ns > excess_ns) {
         for (uint32_t too_few = 0; chunks - too_few > 1;) {

@@ -80,14 +80,19 @@ int64_t write_back_ns(const LinkModel& link, uint32_t chunks) {
 
 namespace {
 
-// From taking the GPU to giving it back, when what is missing arrives from `before_ns` on.
+uint32_t most_in_flight(const LinkModel& link) {
+  return std::max(link.prefetch_chunks, link.lead_chunks);
+}
+
+// From taking the GPU to giving it back, when its body begins after `begin_ns`, and what is missing
+// arrives from `before_ns` on.
 int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
-                     int64_t before_ns) {
+                     int64_t begin_ns, int64_t before_ns) {
   const auto arrival_ns = [&](uint32_t chunks) {
     return add(before_ns, load_ns(link, chunks, missing_chunks));
   };
   const uint32_t resident_chunks = task.arena_chunks - missing_chunks;
-  int64_t executed = task.layers.empty() ? add(arrival_ns(missing_chunks), task.wcet_ns) : 0;
+  int64_t executed = task.layers.empty() ? add(arrival_ns(missing_chunks), task.wcet_ns) : begin_ns;
   for (const Layer& layer : task.layers) {
     if (layer.chunks > resident_chunks) {
       executed = std::max(executed, arrival_ns(layer.chunks - resident_chunks));
@@ -99,7 +104,7 @@ int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t miss
 
 // From taking the GPU until something of its own can arrive: a round trip, or what is in flight.
 int64_t before_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back) {
-  const int64_t stray_ns = load_ns(link, std::max(link.prefetch_chunks, link.lead_chunks));
+  const int64_t stray_ns = load_ns(link, most_in_flight(link));
   const int64_t write_backs_ns =
       add(write_back_ns(link, write_back.stray_chunks),
           write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
@@ -113,10 +118,20 @@ int64_t asked_in_vain_ns(const LinkModel& link, WriteBack write_back) {
 
 }  // namespace
 
+int64_t leaving_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+                   WriteBack write_back) {
+  const uint32_t leaving_chunks = std::min(missing_chunks, most_in_flight(link));
+  const uint32_t written_chunks =
+      std::min({leaving_chunks, task.mutable_chunks, write_back.stray_chunks});
+  return add(leaving_chunks * link.chunk_cost_ns, write_back_ns(link, written_chunks));
+}
+
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  WriteBack write_back) {
   if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
-  return pipelined_ns(link, task, missing_chunks, before_ns(link, missing_chunks, write_back));
+  return pipelined_ns(link, task, missing_chunks,
+                      leaving_ns(link, task, missing_chunks, write_back),
+                      before_ns(link, missing_chunks, write_back));
 }
 
 int64_t stage_delay_ns(const LinkModel& link, int64_t block_ns, uint32_t missing_chunks,
@@ -163,7 +178,7 @@ int64_t run_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_ch
                WriteBack write_back) {
   if (missing_chunks == 0) return add(task.wcet_ns, link.overhead_ns);
   const uint32_t victims = std::min(missing_chunks, write_back.victims_chunks);
-  return pipelined_ns(link, task, missing_chunks,
+  return pipelined_ns(link, task, missing_chunks, 0,
                       add(link.overhead_ns, write_back_ns(link, victims)));
 }
 

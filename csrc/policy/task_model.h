@@ -85,12 +85,18 @@ struct WriteBack {
   uint32_t stray_chunks = 0;    // of all that a prefetch displaces that is in flight
 };
 
+// How long the tail of its arena, asked back for a prefetch right before, may still be on its way
+// out when a job takes the GPU, whose body begins only then.
+int64_t leaving_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
+                   WriteBack write_back);
+
 // GPU time the test charges for one job whose arena may lack its last `missing_chunks`. Every job
 // pays one round trip (job done to next run); one with a restore also pays, before anything
 // arrives, all write-backs and a second one (revoke to grant) or the stray prefetch that is copied
-// meanwhile, whichever is longer. A layer executes once the layer before has and its chunks are
-// there; the job ends when all has executed and all has landed. INT64_MAX when a restore is needed
-// and the bandwidth is unknown. Never decreases with `missing_chunks`.
+// meanwhile, whichever is longer. The first layer waits for what leaves; one executes once the
+// layer before has and its chunks are there; the job ends when all has executed and all has landed.
+// INT64_MAX when a restore is needed and the bandwidth is unknown. Never decreases with
+// `missing_chunks`.
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                  WriteBack write_back);
 

@@ -242,7 +242,8 @@ struct Revoke {
 };
 
 // The GPU is this job's. It starts when the arena's first `first_chunks` have landed (0: all of it;
-// others are only sent for tasks with layers), and ends with JobDone, after its last Restored.
+// others are only sent for tasks with layers) and each Revoke so far was answered, and ends with
+// JobDone, after its last Restored.
 struct Run {
   JobId job = 0;
   uint32_t first_chunks = 0;

@@ -22,7 +22,7 @@ Client::Client(World& world, const SimTask& task, int64_t pid)
                   [this](int64_t at_ns, std::function<void()> action) {
                     later(at_ns, std::move(action));
                   },
-                  [this] { landed(); }});
+                  [this] { memory_changed(); }});
   }
   if (task.pause_ns > 0) later(task.pause_ns, &Client::stop_to_pause);
   if (task.resume_ns > 0) later(task.resume_ns, &Client::resume);
@@ -222,13 +222,15 @@ bool Client::wholly_resident() const {
 
 bool Client::can_start(const PendingJob& job) const {
   if (!job.granted) return false;
-  if (job.first_chunks < task_.arena_chunks) return arenas_.front().landed() >= job.first_chunks;
+  if (job.first_chunks < task_.arena_chunks) {
+    return arenas_.front().landed() >= job.first_chunks && !arenas_.front().leaving();
+  }
   // All of it, and nothing asked back.
   return wholly_resident() && std::all_of(arenas_.begin(), arenas_.end(),
                                           [](const SimArena& arena) { return arena.idle(); });
 }
 
-void Client::landed() {
+void Client::memory_changed() {
   try_start();
   go_on();
 }

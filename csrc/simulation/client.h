@@ -67,7 +67,7 @@ class Client {
   SimArena& arena(protocol::ArenaId id) { return arenas_[id - 1]; }
   bool wholly_resident() const;
   bool can_start(const PendingJob& job) const;
-  void landed();
+  void memory_changed();
   void try_start();
   void go_on();
   void layer_ended();

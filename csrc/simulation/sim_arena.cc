@@ -1,5 +1,6 @@
 #include "csrc/simulation/sim_arena.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace rtswap::simulation {
@@ -48,6 +49,11 @@ void SimArena::clear() {
   busy_ = false;
 }
 
+bool SimArena::leaving() const {
+  return std::any_of(commands_.begin(), commands_.end(),
+                     [](const auto& command) { return std::holds_alternative<Evict>(command); });
+}
+
 void SimArena::work() {
   if (busy_ || commands_.empty()) return;
   std::visit([this](auto& command) { begin(command); }, commands_.front());
@@ -90,7 +96,7 @@ void SimArena::chunk_landed() {
   restored_bytes_ += world_.config.chunk_bytes;
   host_.send(protocol::Restored{id_, landed()});
   work();
-  host_.landed();
+  host_.changed();
 }
 
 void SimArena::restore_failed() {
@@ -140,6 +146,7 @@ void SimArena::evicted_step() {
   world_.checker.unmapped(session_, id_, landed());
   host_.send(protocol::Evicted{id_, landed(), evict.written_back_bytes});
   finish_command();
+  host_.changed();
 }
 
 }  // namespace rtswap::simulation

@@ -19,7 +19,7 @@ struct ArenaHost {
   std::function<void(protocol::ClientMessage)> send;
   // Runs it then, unless the process has ended.
   std::function<void(int64_t at_ns, std::function<void()> action)> later;
-  std::function<void()> landed;  // a chunk has
+  std::function<void()> changed;  // a chunk has landed, or what was asked back is gone
 };
 
 class SimArena {
@@ -30,6 +30,7 @@ class SimArena {
   uint32_t chunks() const { return part_.chunks; }
   uint32_t landed() const { return static_cast<uint32_t>(mapped_.size()); }
   bool whole() const { return landed() == part_.chunks; }
+  bool leaving() const;  // some of it was asked back and is not gone yet
   bool idle() const { return commands_.empty() && copying_.empty(); }
   protocol::HeldArena held() const;
   protocol::OpenArena opening() const;

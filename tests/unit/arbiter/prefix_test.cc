@@ -1,4 +1,6 @@
 // Jobs that begin on a prefix of their memory.
+#include <algorithm>
+
 #include "tests/catch.h"
 #include "tests/unit/arbiter/harness.h"
 
@@ -59,6 +61,58 @@ TEST_CASE("nothing else is restored beside a job that has begun and still restor
   h.from(1, protocol::Restored{1, 4});
   CHECK(granted(h, 2) > 0);
   CHECK_FALSE(h.last<protocol::Run>(2));
+}
+
+// Of six chunks, task 1 had four. Task 2 takes one of them for a job that is cancelled, and the
+// next is on its way out when task 1 gets the device from task 3.
+struct LeavingPrefix : Harness {
+  LeavingPrefix() : Harness(one_device(6)) {
+    open(1, 4, kLayered);
+    open(3, 1, kWhole);
+    for (const SessionId session : {1, 3}) {
+      release(session, 1, kNoDeadline_ns);
+      land_everything({1, 3});
+      from(session, protocol::JobDone{1, 10 * kMs});
+    }
+    open(2, 4, Timing{1000 * kMs, 1000 * kMs, 10 * kMs});
+    land(2);
+    release(3, 2, kNoDeadline_ns);
+    release(2, 1, now_ns + 1000 * kMs);
+    from(1, protocol::Evicted{1, 3, 0});
+    land(2);
+    REQUIRE(last<protocol::Revoke>(1)->keep_chunks == 2);
+    from(2, protocol::CancelJob{1});
+    release(1, 2, kNoDeadline_ns);
+    effects.clear();
+    from(3, protocol::JobDone{2, 10 * kMs});
+  }
+  size_t begun() const {
+    return static_cast<size_t>(std::count_if(effects.begin(), effects.end(), [](const auto& it) {
+      const auto* trace = std::get_if<Trace>(&it);
+      return trace != nullptr && trace->kind == Trace::Kind::run_begin;
+    }));
+  }
+};
+
+TEST_CASE("a job is told to run while its tail leaves, and begins when that is gone") {
+  LeavingPrefix h;
+  REQUIRE(h.last<protocol::Run>(1));
+  CHECK(h.last<protocol::Run>(1)->first_chunks == 1);
+  CHECK(h.begun() == 0);
+  CHECK(granted(h, 1) == 0);
+  h.from(1, protocol::Evicted{1, 2, 0});
+  CHECK(h.begun() == 1);
+  CHECK(granted(h, 1) == 1);
+}
+
+TEST_CASE("and what it lacks beside that is asked for at once") {
+  LeavingPrefix h;
+  CHECK(h.all<protocol::Revoke>(2).empty());
+  REQUIRE(h.last<protocol::Revoke>(3));
+  h.from(3, protocol::Evicted{1, 0, 0});
+  CHECK(granted(h, 1) == 0);
+  h.from(1, protocol::Evicted{1, 2, 0});
+  CHECK(granted(h, 1) == 2);
 }
 
 TEST_CASE("a job that has begun and cannot be fed keeps the device until it has ended") {

@@ -54,8 +54,23 @@ TEST_CASE("a layer waits for its chunks and for the layer before") {
   // A layer that waits for the last chunk.
   CHECK(block_ns(link(), task(3, {{1, 40}, {2, 1}, {3, 5}}), 2, {}) == 100 + 122 + 5);
   // Execution that hides the restore altogether, and one that is over before it.
-  CHECK(block_ns(link(), task(3, {{1, 500}, {3, 5}}), 2, {}) == 100 + 505);
+  CHECK(block_ns(link(), task(3, {{1, 500}, {3, 5}}), 2, {}) == 100 + 2 + 505);
   CHECK(block_ns(link(), task(3, {{1, 7}}), 2, {}) == 100 + 122);
+}
+
+TEST_CASE("the first layer waits for what was asked back of its own arena right before") {
+  TaskModel hides = task(3, {{1, 500}, {3, 5}});
+  CHECK(leaving_ns(link(), hides, 0, {2, 1}) == 0);
+  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 2);  // read-only
+  hides.mutable_chunks = 2;
+  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 2 + 10);
+  CHECK(block_ns(link(), hides, 2, {2, 1}) == 100 + 12 + 505);
+  LinkModel busy = link();
+  busy.lead_chunks = 2;
+  CHECK(leaving_ns(busy, hides, 2, {2, 2}) == 4 + 20);
+  CHECK(leaving_ns(busy, hides, 1, {1, 2}) == 2 + 10);
+  // A run begins when all of it is there.
+  CHECK(run_ns(link(), hides, 2, {2, 1}) == 100 + 505);
 }
 
 TEST_CASE("victims are written back before anything arrives") {
