@@ -125,14 +125,20 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   for (const Arena* arena : device.arenas) {
     if (is_in(arena)) continue;
     roll.others.push_back(arena);
-    const bool grows = std::any_of(arena->tasks.begin(), arena->tasks.end(), [](const Task* task) {
-      return task->state == TaskState::loading;
-    });
-    input.other_mutable_chunks +=
-        grows ? arena->mutable_chunks
-              : std::min(arena->mutable_chunks, device.ledger.held(arena->key));
+    input.other_mutable_chunks += mutable_beyond(device, *arena, 0);
   }
   return roll;
+}
+
+// Of an arena that is of nobody in the set and keeps `prefix` chunks, what may have to be copied
+// out for others.
+uint32_t Arbiter::State::mutable_beyond(const Device& device, const Arena& arena,
+                                        uint32_t prefix) const {
+  const bool grows = std::any_of(arena.tasks.begin(), arena.tasks.end(), [](const Task* task) {
+    return task->state == TaskState::loading;
+  });
+  const uint32_t chunks = grows ? arena.chunks : device.ledger.held(arena.key);
+  return std::min(arena.mutable_chunks, chunks - std::min(chunks, prefix));
 }
 
 policy::Plan Arbiter::State::in_force(const Device& device) const {
@@ -178,10 +184,13 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
       if (!counts_itself) result.set.input.leaving.push_back(left.demand);
     }
   }
-  // What the plan keeps for others, that are loading or paused, is no victim either.
+  // What the plan keeps for others, that are loading, is no victim either.
   uint32_t& bank_chunks = result.set.input.bank_chunks;
+  result.set.input.other_mutable_chunks = 0;
   for (const Arena* arena : result.set.others) {
-    bank_chunks -= std::min(bank_chunks, policy::prefix_of(plan.prefixes, arena->key));
+    const uint32_t prefix = policy::prefix_of(plan.prefixes, arena->key);
+    bank_chunks -= std::min(bank_chunks, prefix);
+    result.set.input.other_mutable_chunks += mutable_beyond(device, *arena, prefix);
   }
   result.guarantee = guaranteed(device, plan.prefixes);
   result.decision =
@@ -203,6 +212,7 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
   if (joining != nullptr) enter(*joining);
   put_in_force(device, plan, found, joining);
   suspend_for_unknown_length(device);
+  device.promote_due = true;  // it may suit those that are loading, too
   return true;
 }
 
@@ -345,11 +355,15 @@ bool Arbiter::State::go_towards(Device& device, Roll& set, const policy::Plan& p
   return limited.admitted && adopt(device, plan_of(limited), nullptr);
 }
 
-// Tasks whose memory has come in meanwhile.
+// Tasks whose memory has come in meanwhile, or that need less of it than they did.
 void Arbiter::State::promote(Device& device) {
   for (Task* task : device.tasks) {
-    if (task->state != TaskState::loading || !adopt(device, in_force(device), task)) continue;
-    answer(*task);
+    if (task->state != TaskState::loading) continue;
+    if (adopt(device, in_force(device), task)) {
+      answer(*task);
+    } else if (!idle(device)) {
+      device.review_due = true;
+    }
   }
 }
 
@@ -394,7 +408,7 @@ void Arbiter::State::review(Device& device) {
     task.lead->answer_pending = false;
     send_verdict(task, true, task.reason);
   }
-  promote(device);
+  device.promote_due = true;
 }
 
 }  // namespace rtswap::arbiter

@@ -214,7 +214,7 @@ struct Device {
   uint64_t suspensions = 0;          // how often that has been so
   std::optional<Shedding> shedding;  // while promises are being gone through
   bool review_due = false;           // at the next idle instant
-  bool promote_due = false;          // a prefix is complete
+  bool promote_due = false;          // a prefix is complete, or another plan is in force
   bool settle_due = false;           // something has changed since it was settled
 };
 

@@ -99,6 +99,7 @@ class Arbiter::State {
   // All that are in, and those of the loading that `joins` says.
   Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
             const Task* candidate) const;
+  uint32_t mutable_beyond(const Device& device, const Arena& arena, uint32_t prefix) const;
   bool idle(const Device& device) const;
   bool window_counts(const Device& device) const;
   policy::LinkModel link_of(const Device& device) const;

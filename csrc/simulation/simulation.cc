@@ -66,8 +66,10 @@ class Simulation {
     }
     for (const auto& client : clients_) report_.tasks.push_back(client->report());
     report_.ended_ns = world_.timeline.now_ns();
-    for (const protocol::DeviceStats& device : arbiter_.snapshot().devices) {
-      report_.suspensions += device.suspensions;
+    const protocol::Snapshot end = arbiter_.snapshot();
+    for (const auto& device : end.devices) report_.suspensions += device.suspensions;
+    for (const auto& task : end.tasks) {
+      report_.loading += task.state == protocol::TaskState::loading;
     }
     return std::move(report_);
   }

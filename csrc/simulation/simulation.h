@@ -110,6 +110,7 @@ struct SimReport {
   uint64_t steps_at_once = 0;           // that it asked for, as no message waited
   int64_t ended_ns = 0;
   uint64_t suspensions = 0;  // of promises, on all devices
+  size_t loading = 0;        // tasks that are still waiting for their memory at the end
   // Right before the slower link was reported, and when it was decided who keeps a promise.
   protocol::Snapshot before_slower, after_slower;
   uint64_t crashes = 0, disconnects = 0, hangs = 0, lies = 0, restore_failures = 0;

@@ -28,10 +28,11 @@ inline void require_going_on(const SimTaskReport& task, int64_t since_ns) {
 }
 
 // Neither was a promise suspended: no job had the device for longer than the block it is charged
-// with. For runs in which everything is as declared.
+// with. And nobody waits for memory for ever. For runs in which everything is as declared.
 inline void require_all_as_charged(const SimReport& report) {
   require_no_violation(report);
   REQUIRE(report.suspensions == 0);
+  REQUIRE(report.loading == 0);
 }
 
 }  // namespace rtswap::simulation::test

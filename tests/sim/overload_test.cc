@@ -272,6 +272,7 @@ TEST_CASE("while promises are gone through, jobs go on and tasks come and go") {
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
     test::require_no_violation(report);
+    REQUIRE((faulty || report.loading == 0));
     slices += report.steps_at_once;
     for (size_t i = 0; i < tasks.size(); ++i) {
       const SimTaskReport& task = report.tasks[i];

@@ -158,6 +158,38 @@ TEST_CASE("a block that shrinks counts from an idle instant on") {
   CHECK(state_of(h, 21) == TaskState::admitted);
 }
 
+// Best-effort work that does not fit beside task 2, of which all is restored in the background.
+struct Loading : Harness {
+  Loading(uint32_t chunks, uint32_t bank, int64_t deadline_ns) : Harness(one_device(bank)) {
+    open(1, 3, Timing{0, 0, kMs});
+    land_everything({1});
+    open(2, chunks, Timing{deadline_ns, deadline_ns, kMs});
+    REQUIRE(state_of(*this, 2) == TaskState::loading);
+  }
+};
+
+TEST_CASE("of two that load together neither waits for the other for ever") {
+  Loading h(3, 7, 14 * kMs);
+  // All of task 3 stays and nobody has to wait until it is copied out: else task 2 would not pass.
+  h.step(SessionOpened{3, 103, "user"});
+  h.from(3, protocol::Hello{});
+  h.from(3, protocol::OpenArena{1, 0, 2, 2});
+  h.from(3, protocol::OpenTask{1, 1, "task3", {11 * kMs, 11 * kMs, kMs}, true, {}, {}});
+  REQUIRE(state_of(h, 3) == TaskState::loading);
+  h.land_everything({2, 3});
+  CHECK(state_of(h, 2) == TaskState::admitted);
+  CHECK(state_of(h, 3) == TaskState::admitted);
+}
+
+TEST_CASE("a task that is loading is in when another plan asks for no more than it has") {
+  Loading h(6, 9, 24 * kMs);
+  for (uint32_t landed = 1; landed <= 4; ++landed) h.from(2, protocol::Restored{1, landed});
+  REQUIRE(state_of(h, 2) == TaskState::loading);
+  h.open(3, 1, Timing{1000 * kMs, 1000 * kMs, kMs});
+  CHECK(state_of(h, 3) == TaskState::admitted);
+  CHECK(state_of(h, 2) == TaskState::admitted);
+}
+
 TEST_CASE("a task that pauses and comes back counts once") {
   Crowd crowd;
   Harness& h = crowd.h;
