@@ -18,6 +18,11 @@ namespace {
 // Where nobody waits for the answer, no better plan is sought for longer (some 2 ms).
 constexpr int64_t kReviewEffort = 200'000;
 
+bool is_in(const Task& task) {
+  return task.state == TaskState::admitted || task.state == TaskState::best_effort ||
+         task.state == TaskState::warming;
+}
+
 std::string no_way(const Task& task) {
   return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
          "every "
@@ -287,6 +292,8 @@ void Arbiter::State::enter(Task& task) {
 void Arbiter::State::leave(Task& task) {
   Device& device = device_of(*task.arena);
   device.review_due = true;
+  // What did not hold beside it may do so now; and it may have been its turn.
+  if (device.shedding && is_in(task)) device.shedding->seek_anew();
   if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {
     // Has counted for what it left before in this window, and still does.
     std::erase_if(device.leaving,

@@ -33,9 +33,22 @@ void Arbiter::State::check() const {
   for (const Device& device : devices_) {
     device.ledger.check();
     uint64_t owned = 0;
+    uint64_t planned = 0;
     for (const Arena* arena : device.arenas) {
       owned += device.ledger.owned(arena->key);
+      planned += arena->planned_chunks;
+      RTSWAP_CHECK(arena->guaranteed_chunks <= arena->planned_chunks &&
+                       arena->planned_chunks <= arena->chunks,
+                   "more is guaranteed than planned, or planned than there is");
       RTSWAP_CHECK(arena->landed_chunks <= device.ledger.held(arena->key), "landed but not held");
+    }
+    RTSWAP_CHECK(planned <= device.ledger.chunk_count(), "memory is planned twice");
+    for (const Task* task : device.tasks) {
+      const bool promised = edf() && task->state == TaskState::admitted;
+      RTSWAP_CHECK(!promised || !device.shedding || !device.suspended.empty(),
+                   "bounds hold before it is known whose");
+      RTSWAP_CHECK(!task->in_question || (device.shedding && task->state == TaskState::admitted),
+                   "a promise is in question that nobody asks about");
     }
     if (const Job* job = device.stage) {
       const auto& queue = device.waiting;

@@ -89,9 +89,14 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
     note_request(*task);
     old_layers.push_back(std::exchange(task->timing.layers, {}));
   }
-  const Roll set = roll(
-      device, [](const Task&) { return true; }, arena->tasks.front());
-  policy::Decision decision = policy::admit(set.input);
+  policy::Decision decision;
+  if (device.shedding) {  // growth would be tested without those that are in question
+    decision.reason = "it is being found out which promises can be kept; try again";
+  } else {
+    const Roll set = roll(
+        device, [](const Task&) { return true; }, arena->tasks.front());
+    decision = policy::admit(set.input);
+  }
   const bool admitted = decision.admitted && (adopt(device, plan_of(decision), nullptr) ||
                                               adopt(device, in_force(device), nullptr));
   if (decision.admitted && !admitted) {

@@ -190,6 +190,10 @@ struct Shedding {
   // For those whose turn it is:
   PlanSought sought = PlanSought::in_force;
   policy::PlanSearch search = {};
+  void seek_anew() {
+    sought = PlanSought::in_force;
+    search = {};
+  }
 };
 
 struct Device {

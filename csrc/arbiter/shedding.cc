@@ -22,8 +22,7 @@ constexpr size_t kMostHelped = 3;
 // Of one task, the next by importance.
 void next_turn(Shedding& shedding) {
   shedding.together = false;
-  shedding.sought = PlanSought::in_force;
-  shedding.search = {};
+  shedding.seek_anew();
 }
 
 }  // namespace

@@ -273,6 +273,20 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
+        "shedding: the search for one that leaves is not that for the next",
+        "csrc/arbiter/admission.cc",
+        "if (device.shedding && is_in(task)) device.shedding->seek_anew();",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "shedding: arenas do not grow meanwhile",
+        "csrc/arbiter/arenas.cc",
+        "if (device.shedding) {  // growth",
+        "if (false) {  // growth",
+        ("test_arbiter",),
+    ),
+    Mutation(
         "what leaves of a job's own arena is charged",
         "csrc/policy/task_model.cc",
         "std::min(missing_chunks, most_in_flight(link));",

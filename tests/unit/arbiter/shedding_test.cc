@@ -173,6 +173,47 @@ TEST_CASE("shedding: who is in question may leave, pause, come back or die") {
   shedding.check_end();
 }
 
+TEST_CASE("shedding: the search for one that leaves does not count for the next") {
+  // In which slice each promise ended.
+  Shedding reference;
+  std::vector<std::pair<size_t, SessionId>> ends;
+  for (size_t slice = 0; reference.h.has_more_to_do(); ++slice) {
+    for (const SessionId session : reference.with(TaskState::best_effort)) {
+      const auto known = [session](const auto& end) { return end.second == session; };
+      if (std::none_of(ends.begin(), ends.end(), known)) ends.emplace_back(slice, session);
+    }
+    reference.h.step(TimerFired{});
+  }
+  const auto kept = reference.with(TaskState::admitted);
+  size_t left = 0;
+  for (size_t i = 1; i < ends.size(); ++i) {
+    const auto [slice, session] = ends[i];
+    if (slice < ends[i - 1].first + 3) continue;
+    INFO("session " << session << " leaves before slice " << slice);
+    Shedding shedding;
+    for (size_t taken = 0; taken + 1 < slice; ++taken) shedding.h.step(TimerFired{});
+    shedding.h.from(session, protocol::CloseTask{1});
+    shedding.h.finish();
+    CHECK(shedding.with(TaskState::admitted) == kept);
+    ++left;
+  }
+  CHECK(left > 3);
+}
+
+// Until it is known who keeps a promise it would be tested without those whose turn has not come.
+TEST_CASE("shedding: arenas grow after it") {
+  Shedding shedding;
+  Harness& h = shedding.h;
+  const SessionId last = shedding.before[0];
+  h.effects.clear();
+  h.from(last, protocol::ResizeArena{1, 200, 0});
+  REQUIRE(h.last<protocol::Verdict>(last));
+  CHECK(h.last<protocol::Verdict>(last)->request_refused);
+  CHECK_THAT(h.last<protocol::Verdict>(last)->reason.message, contains("try again"));
+  h.finish();
+  shedding.check_end();
+}
+
 TEST_CASE("shedding: it ends when nobody is in question any more") {
   Shedding shedding;
   for (SessionId session = 2; session <= kTasks; ++session) {
