@@ -1,5 +1,5 @@
 // How long the arbiter takes for one event: sets of periodic tasks at 1.5 times the bank, one
-// client each, all admitted, with direct tasks only and with staged ones. Clients answer at once or
+// client each, with direct tasks only and with staged ones. Clients answer at once or
 // after the copies of a 24 GB/s link, in virtual time.
 //
 //   bench_dispatch

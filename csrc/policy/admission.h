@@ -44,10 +44,10 @@ struct Decision {
   double utilisation = 0;
 };
 
-// Plans and tests. Refusals carry no words: reason and change are empty. Deterministic; mostly well
-// below 1 ms for 64 tasks. What is not found and tested before `effort` (nullptr: as much as it
-// takes) is spent is refused, or not part of the promises; with an effort, a refusal need not name
-// the first failure.
+// Plans and tests. Refusals carry no words: reason and change are empty. Deterministic; 1 to 6 ms
+// for 64 tasks (docs/performance.md). What is not found and tested before `effort` (nullptr: as
+// much as it takes) is spent is refused, or not part of the promises; with an effort, a refusal
+// need not name the first failure.
 Decision decide(const AdmissionInput& input, Effort* effort = nullptr);
 
 // The same, and refusals carry reason and change. The search for a change has a budget of work (see

@@ -8,8 +8,8 @@
 
 namespace rtswap::policy {
 
-// Fills in reason and change of a decision that refuses `input`. About 1 ms for 64 tasks, 50 ms for
-// 200 (bench/planning.cc); the search ends after `most_effort`, as Effort counts.
+// Fills in reason and change of a decision that refuses `input`. Some ms for 64 tasks, 50 for 200
+// (docs/performance.md); the search ends after `most_effort`, as Effort counts.
 // REQUIRES: `decision` is of `input`, and it refuses.
 void explain(const AdmissionInput& input, Decision& decision, int64_t most_effort = INT64_MAX);
 
