@@ -23,6 +23,18 @@ bool is_in(const Task& task) {
          task.state == TaskState::warming;
 }
 
+// What can be taken of an arena that has `chunks` and keeps `prefix` of them. Mutable ones may lie
+// anywhere.
+policy::Exposure exposed_beyond(const Arena& arena, uint32_t chunks, uint32_t prefix) {
+  const uint32_t beyond = chunks - std::min(chunks, prefix);
+  return {beyond > 0 ? 1U : 0U, std::min(arena.mutable_chunks, beyond)};
+}
+
+void add(policy::Exposure& sum, const policy::Exposure& more) {
+  sum.arenas += more.arenas;
+  sum.mutable_chunks += more.mutable_chunks;
+}
+
 std::string no_way(const Task& task) {
   return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
          "every "
@@ -130,20 +142,9 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   for (const Arena* arena : device.arenas) {
     if (is_in(arena)) continue;
     roll.others.push_back(arena);
-    input.other_mutable_chunks += mutable_beyond(device, *arena, 0);
+    add(input.others, exposed_beyond(*arena, device.ledger.held(arena->key), 0));
   }
   return roll;
-}
-
-// Of an arena that is of nobody in the set and keeps `prefix` chunks, what may have to be copied
-// out for others.
-uint32_t Arbiter::State::mutable_beyond(const Device& device, const Arena& arena,
-                                        uint32_t prefix) const {
-  const bool grows = std::any_of(arena.tasks.begin(), arena.tasks.end(), [](const Task* task) {
-    return task->state == TaskState::loading;
-  });
-  const uint32_t chunks = grows ? arena.chunks : device.ledger.held(arena.key);
-  return std::min(arena.mutable_chunks, chunks - std::min(chunks, prefix));
 }
 
 policy::Plan Arbiter::State::in_force(const Device& device) const {
@@ -191,22 +192,54 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
   }
   // What the plan keeps for others, that are loading, is no victim either.
   uint32_t& bank_chunks = result.set.input.bank_chunks;
-  result.set.input.other_mutable_chunks = 0;
   for (const Arena* arena : result.set.others) {
-    const uint32_t prefix = policy::prefix_of(plan.prefixes, arena->key);
-    bank_chunks -= std::min(bank_chunks, prefix);
-    result.set.input.other_mutable_chunks += mutable_beyond(device, *arena, prefix);
+    bank_chunks -= std::min(bank_chunks, policy::prefix_of(plan.prefixes, arena->key));
   }
+  note_exposed(device, plan.prefixes, result);
   result.guarantee = guaranteed(device, plan.prefixes);
   result.decision =
       policy::test(result.set.input, plan.prefixes, result.guarantee, plan.staged, effort);
   return result;
 }
 
+// What can be taken of each arena under a plan with these prefixes: of those in the set the test
+// knows. In the middle of a window, what could be taken before it stays: a job may have paid for
+// it.
+void Arbiter::State::note_exposed(const Device& device, const policy::Prefixes& prefixes,
+                                  Assessment& assessment) const {
+  const bool counts = window_counts(device);
+  const std::vector<const Arena*>& outside = assessment.set.others;
+  policy::Exposure& others = assessment.set.input.others;
+  others = counts ? device.gone : policy::Exposure{};
+  for (const Arena* arena : device.arenas) {
+    const bool in_set = std::find(outside.begin(), outside.end(), arena) == outside.end();
+    const uint32_t chunks = in_set ? arena->chunks : device.ledger.held(arena->key);
+    const policy::Exposure now =
+        exposed_beyond(*arena, chunks, policy::prefix_of(prefixes, arena->key));
+    policy::Exposure most = now;
+    if (counts) {
+      most.arenas = std::max(most.arenas, arena->exposed.arenas);
+      most.mutable_chunks = std::max(most.mutable_chunks, arena->exposed.mutable_chunks);
+    }
+    assessment.exposed.push_back(most);
+    if (in_set) {
+      most.arenas -= now.arenas;
+      most.mutable_chunks -= now.mutable_chunks;
+    }
+    add(others, most);
+  }
+}
+
+// What happened before an idle instant is in no window any more.
+void Arbiter::State::forget_window(Device& device) {
+  device.leaving.clear();
+  device.gone = {};
+}
+
 // Puts `plan` in force if it holds. What is not there yet is restored in the background.
 bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joining) {
   const bool device_idle = idle(device);
-  if (device_idle) device.leaving.clear();
+  if (device_idle) forget_window(device);
   if (!policy::plan_may_change(device.staged, plan.staged, device_idle, joining != nullptr,
                                !device.leaving.empty())) {
     device.review_due = true;  // at the next idle instant
@@ -216,6 +249,7 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
   if (!found.decision.admitted || !holder_allows(device, found.decision)) return false;
   if (joining != nullptr) enter(*joining);
   put_in_force(device, plan, found, joining);
+  if (window_counts(device)) device.review_due = true;  // when what came before counts no more
   suspend_for_unknown_length(device);
   device.promote_due = true;  // it may suit those that are loading, too
   return true;
@@ -232,8 +266,9 @@ void Arbiter::State::set_prefixes(Device& device, const policy::Plan& plan,
 
 void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
                                   const Task* joining) {
-  const auto& [set, guarantee, decision] = found;
+  const auto& [set, exposed, guarantee, decision] = found;
   set_prefixes(device, plan, guarantee);
+  for (size_t i = 0; i < device.arenas.size(); ++i) device.arenas[i]->exposed = exposed[i];
   device.best_effort_block_ns = decision.best_effort_block_ns;
   device.utilisation = decision.utilisation;
   const auto put = [&](Task& task, const policy::Promise& promise) {
@@ -378,7 +413,7 @@ void Arbiter::State::promote(Device& device) {
 // decided, and the memory is planned anew.
 void Arbiter::State::review(Device& device) {
   device.review_due = false;
-  device.leaving.clear();
+  forget_window(device);
   for (Task* task : device.tasks) {
     if (task->next_timing) change_timing(*task);
   }

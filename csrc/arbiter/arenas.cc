@@ -37,6 +37,11 @@ Arena* Arbiter::State::find_arena(Session& session, ArenaId id) {
 void Arbiter::State::remove_arena(Arena& arena) {
   Device& device = device_of(arena);
   RTSWAP_CHECK(arena.tasks.empty(), "an arena is removed under its tasks");
+  if (window_counts(device)) {
+    device.gone.arenas += arena.exposed.arenas;
+    device.gone.mutable_chunks += arena.exposed.mutable_chunks;
+    device.review_due = true;  // counts no longer from the next idle instant on
+  }
   device.ledger.release_all(arena.key);
   std::erase(device.arenas, &arena);
   arena.session->arenas.erase(arena.id);

@@ -108,24 +108,27 @@ void Arbiter::State::finish(Job& job, const protocol::JobDone& message) {
   }
   const bool begun =
       std::all_of(parts.begin(), parts.end(), [](const Job* part) { return part->begun; });
+  bool once_too_often = false;
   if (!begun || job.abandoned) {
     ++task.dropped;  // cancelled while its memory came in, or failed because it did not
   } else {
     task.response_max_ns = std::max(task.response_max_ns, now_ns_ - job.release_ns);
     late ? ++task.missed : ++task.met;
     if (late) trace(Trace::Kind::missed, job, "");
-    count_overrun(task, job, message.execution_ns);
+    once_too_often = count_overrun(task, job, message.execution_ns);
   }
   for (const Job* part : parts) part->task->arena->last_used_ns = now_ns_;
-  erase(job);
+  erase(job);  // suspends promises, this one included, if that is due
+  if (once_too_often) end_by_overruns(task, message.execution_ns);
 }
 
-void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution_ns) {
+// True when the promise of its task has to end.
+bool Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution_ns) {
   // Jobs outside the clock (warm-up, reading) are as long as they are.
-  if (task.timing.wcet_ns == 0 || job.deadline_ns == kNoDeadline_ns) return;
+  if (task.timing.wcet_ns == 0 || job.deadline_ns == kNoDeadline_ns) return false;
   if (execution_ns <= task.timing.wcet_ns) {
     task.overruns_in_a_row = 0;
-    return;
+    return false;
   }
   ++task.overruns;
   trace(Trace::Kind::overrun, job,
@@ -134,7 +137,10 @@ void Arbiter::State::count_overrun(Task& task, const Job& job, int64_t execution
   // What fits into the block, which is all that promises count on, took nothing from anybody.
   const bool fits = now_ns_ - job.held_ns <= job.block_ns;
   task.overruns_in_a_row = fits ? 0 : task.overruns_in_a_row + 1;
-  if (task.overruns_in_a_row < kMostOverruns || task.state != TaskState::admitted || !edf()) return;
+  return task.overruns_in_a_row >= kMostOverruns && task.state == TaskState::admitted && edf();
+}
+
+void Arbiter::State::end_by_overruns(Task& task, int64_t execution_ns) {
   leave(task);
   task.state = TaskState::best_effort;
   task.reason = Error{ErrorCode::admission_refused,

@@ -220,7 +220,9 @@ void Arbiter::State::prefetch(Device& device) {
   if (device.ledger.free_chunks() == 0) return;
   std::vector<std::pair<int64_t, Arena*>> next;
   for (const Task* task : device.tasks) {
-    if (wants_memory(*task) && device.ledger.held(task->arena->key) < task->arena->chunks) {
+    // One that is loading gets its prefix: no test has counted what more could be taken of it.
+    if (task->state != TaskState::loading && wants_memory(*task) &&
+        device.ledger.held(task->arena->key) < task->arena->chunks) {
       next.emplace_back(next_release(*task), task->arena);
     }
   }

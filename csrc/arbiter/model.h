@@ -61,10 +61,13 @@ struct Arena {
   std::deque<RevokeInFlight> revokes;  // oldest first, keep_chunks descending
   uint32_t planned_chunks = 0;         // its prefix in the plan in force: never a victim
   uint32_t guaranteed_chunks = 0;      // of these, there when the promises were made: not charged
-  bool silent = false;                 // an answer is overdue: not counted on until it comes
-  uint32_t lost_jobs = 0;              // hung jobs that may still use the memory
-  uint32_t failed_restores = 0;        // in a row
-  int64_t rest_until_ns = kNever_ns;   // after a failed restore or eviction: left alone until then
+  // What could be taken of it at most since the device was last idle, or since the promises in
+  // force were made if that is longer ago.
+  policy::Exposure exposed;
+  bool silent = false;                // an answer is overdue: not counted on until it comes
+  uint32_t lost_jobs = 0;             // hung jobs that may still use the memory
+  uint32_t failed_restores = 0;       // in a row
+  int64_t rest_until_ns = kNever_ns;  // after a failed restore or eviction: left alone until then
   int64_t last_used_ns = 0;
 };
 
@@ -214,6 +217,7 @@ struct Device {
   double utilisation = 0;
   uint64_t window = 0;               // count of idle instants at which a job was released
   std::vector<Leaving> leaving;      // since the device was last idle
+  policy::Exposure gone;             // what could be taken of arenas that were closed since
   std::string suspended;             // why bounds do not hold until it is next idle; empty: they do
   uint64_t suspensions = 0;          // how often that has been so
   std::optional<Shedding> shedding;  // while promises are being gone through

@@ -30,9 +30,13 @@ void next_turn(Shedding& shedding) {
 // Begins, or begins anew. What costs no more than a slice is decided at once.
 void Arbiter::State::shed(Device& device, const std::string& why) {
   if (!edf()) return;
+  put_in_question(device, why);
+  shed_some(device);
+}
+
+void Arbiter::State::put_in_question(Device& device, const std::string& why) {
   device.shedding = Shedding{why, true, kSearches};
   for (Task* task : device.tasks) task->in_question = task->state == TaskState::admitted;
-  shed_some(device);
 }
 
 // A slice on the first device where promises are in question.
@@ -133,11 +137,17 @@ void Arbiter::State::end_promise(Device& device, Task& task, policy::Effort& eff
 }
 
 void Arbiter::State::end_shedding(Device& device) {
+  const std::string why = std::move(device.shedding->why);
   device.shedding.reset();
   // The plan by which they keep their promises: nobody has been told the bounds yet.
   const policy::Plan plan = in_force(device);
   const Assessment found = assess(device, plan, nullptr);
-  if (found.decision.admitted) put_in_force(device, plan, found, nullptr);
+  if (found.decision.admitted) {
+    put_in_force(device, plan, found, nullptr);
+  } else if (!found.set.promised.empty()) {
+    put_in_question(device, why);  // between the slices memory has gone out of reach
+    return;
+  }
   device.promote_due = device.review_due = true;  // who came meanwhile has waited
 }
 

@@ -99,7 +99,6 @@ class Arbiter::State {
   // All that are in, and those of the loading that `joins` says.
   Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
             const Task* candidate) const;
-  uint32_t mutable_beyond(const Device& device, const Arena& arena, uint32_t prefix) const;
   bool idle(const Device& device) const;
   bool window_counts(const Device& device) const;
   policy::LinkModel link_of(const Device& device) const;
@@ -107,11 +106,15 @@ class Arbiter::State {
   policy::Prefixes guaranteed(const Device& device, const policy::Prefixes& prefixes) const;
   struct Assessment {
     Roll set;
+    std::vector<policy::Exposure> exposed;  // as Device::arenas
     policy::Prefixes guarantee;
     policy::Decision decision;
   };
   Assessment assess(const Device& device, const policy::Plan& plan, const Task* joining,
                     policy::Effort* effort = nullptr) const;
+  void note_exposed(const Device& device, const policy::Prefixes& prefixes,
+                    Assessment& assessment) const;
+  static void forget_window(Device& device);
   bool adopt(Device& device, const policy::Plan& plan, Task* joining);
   void put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
                     const Task* joining);
@@ -144,6 +147,7 @@ class Arbiter::State {
 
   // --- shedding.cc -------------------------------------------------------------------------------
   void shed(Device& device, const std::string& why);
+  static void put_in_question(Device& device, const std::string& why);
   void shed_some();
   void shed_some(Device& device);
   void try_next_plan(Device& device, policy::Effort& effort);
@@ -161,7 +165,8 @@ class Arbiter::State {
   // --- jobs.cc -----------------------------------------------------------------------------------
   void set_order(Job& job);
   void finish(Job& job, const protocol::JobDone& message);
-  void count_overrun(Task& task, const Job& job, int64_t execution_ns);
+  bool count_overrun(Task& task, const Job& job, int64_t execution_ns);
+  void end_by_overruns(Task& task, int64_t execution_ns);
   void drop(Job& part, const Error& reason);
   void give_up(Job& job, const Error& reason);
   bool may_have_begun(const Job& job) const;

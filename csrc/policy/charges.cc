@@ -27,18 +27,22 @@ std::vector<Charge> charges_of(const AdmissionInput& input, const std::vector<Ar
   const auto exposed = [&](const ArenaUse& arena) {
     return std::min(arena.mutable_chunks, arena.chunks - prefix_of(planned, arena.key));
   };
-  uint64_t all_exposed = input.other_mutable_chunks;
-  for (const ArenaUse& arena : arenas) all_exposed += exposed(arena);
-  const LinkModel link = staged.empty() ? input.link : staging_link(input.link);
+  Exposure all = input.others;
+  for (const ArenaUse& arena : arenas) {
+    all.mutable_chunks += exposed(arena);
+    all.arenas += prefix_of(planned, arena.key) < arena.chunks;
+  }
+  LinkModel link = staged.empty() ? input.link : staging_link(input.link);
   std::vector<Charge> charges(input.promised.size() + input.best_effort.size());
   for (const ArenaUse& arena : arenas) {
     const uint32_t missing = arena.chunks - prefix_of(guaranteed, arena.key);
     WriteBack write_back;
     write_back.victims_chunks =
-        static_cast<uint32_t>(std::min<uint64_t>(all_exposed - exposed(arena), missing));
+        static_cast<uint32_t>(std::min<uint64_t>(all.mutable_chunks - exposed(arena), missing));
     // A prefetch may also have displaced what the job itself needs.
     write_back.stray_chunks = static_cast<uint32_t>(
-        std::min<uint64_t>(all_exposed, std::max(link.prefetch_chunks, link.lead_chunks)));
+        std::min<uint64_t>(all.mutable_chunks, std::max(link.prefetch_chunks, link.lead_chunks)));
+    link.victim_arenas = all.arenas - (prefix_of(planned, arena.key) < arena.chunks);
     const auto it = staged.find(arena.key);
     const uint32_t lead_end = it == staged.end() ? 0 : it->second;
     for (const size_t i : arena.promised) {

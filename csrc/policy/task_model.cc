@@ -32,6 +32,19 @@ int64_t chunk_pace_ns(const LinkModel& link) {
 
 uint32_t first_batch(const LinkModel& link) { return std::max(1U, link.prefetch_chunks); }
 
+int64_t unmap_ns(const LinkModel& link) {
+  return (link.chunk_cost_ns + kUnmapShare - 1) / kUnmapShare;
+}
+
+// Unmappings of `asked_chunks` that `operations` of the driver, one after another, may wait for,
+// if `skipped` arenas are not in their way.
+int64_t turns_ns(const LinkModel& link, int64_t operations, uint32_t asked_chunks,
+                 uint32_t skipped) {
+  const uint32_t victims = std::min(link.victim_arenas, asked_chunks);
+  const int64_t others = std::max<int64_t>(0, int64_t{victims} - skipped);
+  return std::min<int64_t>(operations * others, asked_chunks) * unmap_ns(link);
+}
+
 }  // namespace
 
 uint32_t quantum_chunks(uint64_t chunk_bytes) {
@@ -52,9 +65,16 @@ int64_t load_ns(const LinkModel& link, uint32_t chunks) { return load_ns(link, c
 
 int64_t load_ns(const LinkModel& link, uint32_t chunks, uint32_t asked_chunks) {
   if (chunks == 0) return 0;
-  const int64_t first_ns = std::min(asked_chunks, first_batch(link)) * link.chunk_cost_ns;
+  // Until the first batch is out all victims unmap in turn, and then before each chunk is mapped.
+  const int64_t batch = std::min(asked_chunks, first_batch(link));
+  const int64_t first_ns =
+      batch * (link.chunk_cost_ns - unmap_ns(link)) + turns_ns(link, 2 * batch, asked_chunks, 0);
   const int64_t copies_ns = copy_ns(chunks * link.chunk_bytes, link.restore_bytes_per_s);
-  return add(first_ns, std::max(copies_ns, chunks * link.chunk_cost_ns));
+  const int64_t loads_ns = add(first_ns, std::max(copies_ns, chunks * link.chunk_cost_ns));
+  // The turns of the others are over before the chunk ahead has been copied, or are waited for.
+  const int64_t turn_ns = link.chunk_cost_ns + turns_ns(link, 1, asked_chunks, 1);
+  const bool hidden = turn_ns <= copy_ns(link.chunk_bytes, link.restore_bytes_per_s);
+  return hidden ? loads_ns : add(loads_ns, turns_ns(link, chunks, asked_chunks, 1));
 }
 
 std::vector<uint32_t> batches_of(const LinkModel& link, uint32_t chunks) {
@@ -102,13 +122,21 @@ int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t miss
   return add(link.overhead_ns, std::max(executed, arrival_ns(missing_chunks)));
 }
 
-// From taking the GPU until something of its own can arrive: a round trip, or what is in flight.
+// Until something of its own can arrive: `asked_ns`, while what is in flight changes hands, or
+// until that has landed. It shares the driver with the unmappings of what is missing.
+int64_t behind_strays_ns(const LinkModel& link, int64_t asked_ns, int64_t landed_ns,
+                         uint32_t stray_chunks, uint32_t missing_chunks) {
+  return std::max(add(asked_ns, stray_chunks * link.chunk_cost_ns),
+                  add(landed_ns, load_ns(link, stray_chunks, stray_chunks + missing_chunks)));
+}
+
+// From taking the GPU until something of its own can arrive.
 int64_t before_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back) {
-  const int64_t stray_ns = load_ns(link, most_in_flight(link));
   const int64_t write_backs_ns =
       add(write_back_ns(link, write_back.stray_chunks),
           write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
-  return add(std::max(link.overhead_ns, stray_ns), write_backs_ns);
+  return add(behind_strays_ns(link, link.overhead_ns, 0, most_in_flight(link), missing_chunks),
+             write_backs_ns);
 }
 
 // What a lead had asked for goes to the job.
@@ -121,9 +149,16 @@ int64_t asked_in_vain_ns(const LinkModel& link, WriteBack write_back) {
 int64_t leaving_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                    WriteBack write_back) {
   const uint32_t leaving_chunks = std::min(missing_chunks, most_in_flight(link));
+  const int64_t unmaps_ns =
+      add(leaving_chunks * link.chunk_cost_ns, turns_ns(link, leaving_chunks, missing_chunks, 0));
   const uint32_t written_chunks =
       std::min({leaving_chunks, task.mutable_chunks, write_back.stray_chunks});
-  return add(leaving_chunks * link.chunk_cost_ns, write_back_ns(link, written_chunks));
+  // Those of the victims are copied out in turn, too.
+  const uint64_t between_chunks = uint64_t{written_chunks} * link.victim_arenas;
+  const uint64_t others_chunks =
+      std::min<uint64_t>({between_chunks, missing_chunks, write_back.victims_chunks});
+  const auto copied_chunks = static_cast<uint32_t>(written_chunks + others_chunks);
+  return add(unmaps_ns, write_back_ns(link, copied_chunks));
 }
 
 int64_t block_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
@@ -151,24 +186,27 @@ int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_ch
                 WriteBack write_back) {
   if (missing_chunks == 0) return 0;
   if (link.restore_bytes_per_s == 0) return kForever_ns;
-  // It is reported, too.
-  const int64_t stray_ns = add(link.overhead_ns, load_ns(link, link.prefetch_chunks));
   const int64_t stray_write_back_ns = write_back_ns(link, write_back.stray_chunks);
-  if (lead_chunks == 0) return add(stray_ns, stray_write_back_ns);
+  // It is reported, too.
+  const auto behind_ns = [&](int64_t asked_ns, uint32_t asked_chunks) {
+    return behind_strays_ns(link, asked_ns, link.overhead_ns, link.prefetch_chunks, asked_chunks);
+  };
+  if (lead_chunks == 0) return add(behind_ns(0, 0), stray_write_back_ns);
   // At most a step is in flight: each chunk is asked for when the one a step before it has landed,
   // and comes two round trips later at the earliest (revoke, evicted, grant, restored).
   const int64_t asked_ns = 2 * link.overhead_ns;
   const uint32_t step_chunks = link.lead_chunks;
+  const uint32_t asked_chunks = std::min(lead_chunks, step_chunks);
   const int64_t pace_ns = chunk_pace_ns(link);
   int64_t step_ns = 0;
   int64_t steps_ns = 0;
   const uint32_t steps = (lead_chunks - 1) / step_chunks;
   if (__builtin_mul_overflow(int64_t{step_chunks}, pace_ns, &step_ns)) return kForever_ns;
-  step_ns = std::max(step_ns, add(asked_ns, load_ns(link, 1, lead_chunks)));
+  step_ns = std::max(step_ns, add(asked_ns, load_ns(link, 1, asked_chunks)));
   if (__builtin_mul_overflow(int64_t{steps}, step_ns, &steps_ns)) return kForever_ns;
-  const int64_t first_ns = std::max(asked_ns, stray_ns);
+  const int64_t first_ns = behind_ns(asked_ns, asked_chunks);
   const int64_t loads_ns =
-      add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks, lead_chunks));
+      add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks, asked_chunks));
   const uint32_t victims = std::min(lead_chunks, write_back.victims_chunks);
   const int64_t write_backs_ns = add(stray_write_back_ns, write_back_ns(link, victims));
   return add(add(first_ns, loads_ns), write_backs_ns);

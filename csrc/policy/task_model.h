@@ -48,7 +48,13 @@ struct LinkModel {
   int64_t overhead_ns = 0;       // one round trip between arbiter and client
   uint32_t prefetch_chunks = 0;  // most chunks a prefetch has in flight when a job takes the GPU,
   uint32_t lead_chunks = 0;      // and most of a lead; 0: no task is staged
+  // Arenas that chunks may be taken from at the same time. Each unmaps one after another, and the
+  // driver serves all in turn: whatever it is asked for waits for an unmapping of each.
+  uint32_t victim_arenas = 1;
 };
+
+// Unmapping is at most this part of what changing hands costs.
+inline constexpr int64_t kUnmapShare = 3;
 
 // What an arbiter charges for one round trip between it and a client, with the wake-ups in it.
 // Inside a process:
@@ -66,8 +72,8 @@ uint32_t quantum_chunks(uint64_t chunk_bytes);
 LinkModel staging_link(LinkModel link);
 
 // Time to restore the first `chunks` of those that were asked for (by default: of as many): the
-// first batch changes hands, then chunks are copied while the next ones do. INT64_MAX when the
-// bandwidth is unknown and chunks > 0.
+// first batch changes hands, then chunks are copied while the next ones do, of all victims in turn.
+// INT64_MAX when the bandwidth is unknown and chunks > 0.
 int64_t load_ns(const LinkModel& link, uint32_t chunks);
 int64_t load_ns(const LinkModel& link, uint32_t chunks, uint32_t asked_chunks);
 
@@ -86,7 +92,8 @@ struct WriteBack {
 };
 
 // How long the tail of its arena, asked back for a prefetch right before, may still be on its way
-// out when a job takes the GPU, whose body begins only then.
+// out when a job takes the GPU, whose body begins only then. What the job takes of others leaves
+// meanwhile.
 int64_t leaving_ns(const LinkModel& link, const TaskModel& task, uint32_t missing_chunks,
                    WriteBack write_back);
 

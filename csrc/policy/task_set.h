@@ -11,6 +11,12 @@
 
 namespace rtswap::policy {
 
+// What memory can be taken from.
+struct Exposure {
+  uint32_t arenas = 0;
+  uint64_t mutable_chunks = 0;  // copied out before they make room
+};
+
 struct AdmissionInput {
   std::vector<TaskModel> promised;     // keep or ask for a promise: period, deadline and cost known
   std::vector<TaskModel> best_effort;  // get memory and leftover time; wcet 0: length not known
@@ -21,8 +27,9 @@ struct AdmissionInput {
   std::vector<Demand> leaving;
   LinkModel link;
   uint32_t bank_chunks = 0;
-  // In arenas of nobody here (of paused tasks, say): copied out before they make room.
-  uint32_t other_mutable_chunks = 0;
+  // Beside what the plan leaves of the arenas of these tasks: arenas of nobody here (of paused
+  // tasks, say), and what could be taken since the device was last idle, and can no longer.
+  Exposure others;
   bool staging = false;  // tasks may be staged (yielding.h)
   size_t candidate = 0;  // index in `promised` of the task that asks, for the advice
 };

@@ -98,7 +98,8 @@ bool could_hold(const SimConfig& config, const std::vector<SimTask>& tasks,
     };
     if (std::none_of(promised.begin(), promised.end(), is_it) &&
         std::none_of(others.begin(), others.end(), is_it)) {
-      input.other_mutable_chunks += task.mutable_chunks;
+      input.others.mutable_chunks += task.mutable_chunks;
+      ++input.others.arenas;
     }
   }
   input.bank_chunks = config.chunk_count;

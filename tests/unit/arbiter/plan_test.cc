@@ -340,5 +340,65 @@ TEST_CASE("what a paused task has to copy out first is charged to others") {
   CHECK(block_beside_paused_ns(6) > block_beside_paused_ns(0));
 }
 
+// A job of session 2 has the device, and may have paid for what session 1 had to copy out: in the
+// middle of that window memory of session 1 is no longer in the way.
+struct CopiedOut : Harness {
+  explicit CopiedOut(uint32_t bank) : Harness(one_device(bank)) {
+    step(SessionOpened{1, 101, "user"});
+    from(1, protocol::Hello{});
+    from(1, protocol::OpenArena{1, 0, 6, 6});
+    from(1, protocol::OpenTask{1, 1, "first", kSlow, false, {}, {}});
+    land_everything({1});
+    open(2, 6, kSlow);
+    land_everything({2});
+    charged_ns = block_ns();
+  }
+  int64_t block_ns() const { return last<protocol::Verdict>(2)->block_ns; }
+  void copy_out() {
+    for (const protocol::Revoke& revoke : all<protocol::Revoke>(1)) {
+      from(1, protocol::Evicted{1, revoke.keep_chunks, 32 << 20});
+    }
+    REQUIRE(last<protocol::Revoke>(1)->keep_chunks == 2);
+  }
+  // Another task, so that blocks are charged anew; then the end of the window.
+  void require_kept_until_idle() {
+    open(9, 1, kSlow);
+    REQUIRE(state_of(*this, 9) == TaskState::admitted);
+    CHECK(block_ns() >= charged_ns);
+    land_everything({2});
+    from(2, protocol::JobDone{1, kMs});
+    CHECK(block_ns() < charged_ns);
+  }
+  int64_t charged_ns = 0;
+};
+
+TEST_CASE(
+    "memory that was copied out counts until the device is idle, though its arena is closed") {
+  CopiedOut h(8);
+  h.release(2, 1, h.now_ns + 100 * kMs);
+  h.copy_out();
+  h.from(1, protocol::CloseTask{1});
+  h.from(1, protocol::CloseArena{1});
+  h.require_kept_until_idle();
+}
+
+TEST_CASE("memory that was copied out counts until the device is idle, though less is left") {
+  CopiedOut h(8);
+  h.from(1, protocol::PauseTask{1});
+  h.charged_ns = h.block_ns();
+  h.release(2, 1, h.now_ns + 100 * kMs);
+  h.copy_out();
+  h.require_kept_until_idle();
+}
+
+TEST_CASE("memory that was copied out counts until the device is idle, though it will stay now") {
+  CopiedOut h(13);
+  h.open(3, 6, kSlow);
+  h.charged_ns = h.block_ns();
+  h.release(2, 1, h.now_ns + 100 * kMs);
+  h.from(1, protocol::OpenTask{2, 1, "stays", kSlow, true, {}, {}});
+  h.require_kept_until_idle();
+}
+
 }  // namespace
 }  // namespace rtswap::arbiter::test

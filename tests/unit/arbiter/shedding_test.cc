@@ -96,6 +96,24 @@ TEST_CASE("shedding: it takes many steps, and the end is the same whenever they 
   at_once.check_end();
 }
 
+TEST_CASE("shedding: memory that goes out of reach meanwhile puts all promises in question again") {
+  Shedding whole;
+  Shedding damaged;
+  for (Shedding* all : {&whole, &damaged}) {
+    while (all->h.free_chunks() > 0) all->h.land_everything(all->sessions);
+  }
+  const size_t slices = whole.slices_to_the_end();
+  for (size_t slice = 1; slice < slices; ++slice) damaged.h.step(TimerFired{});
+  // Sessions that were ended and live on keep their memory.
+  for (const SessionId session : damaged.with(TaskState::best_effort)) {
+    damaged.h.from(session, protocol::Evicted{1, 0, 0});
+    REQUIRE(damaged.h.closed(session));
+  }
+  damaged.slices_to_the_end();
+  damaged.check_end();
+  CHECK(damaged.with(TaskState::admitted).size() < whole.with(TaskState::admitted).size());
+}
+
 TEST_CASE("shedding: promises are suspended until it is over, though the device is idle") {
   Shedding shedding;
   while (shedding.h.has_more_to_do()) {

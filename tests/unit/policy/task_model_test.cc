@@ -9,12 +9,13 @@
 namespace rtswap::policy {
 namespace {
 
-// 10 ns a chunk to restore, 2 to map; 100 a round trip; one chunk of prefetch in flight.
+// 10 ns a chunk to restore, 3 to change hands, of which 1 to unmap; 100 a round trip; one chunk of
+// prefetch in flight; one victim at a time. The first of several chunks comes 4 ns late.
 LinkModel link() {
   LinkModel result;
   result.restore_bytes_per_s = 1'000'000'000;
   result.chunk_bytes = 10;
-  result.chunk_cost_ns = 2;
+  result.chunk_cost_ns = 3;
   result.overhead_ns = 100;
   result.prefetch_chunks = 1;
   return result;
@@ -35,47 +36,52 @@ TEST_CASE("a job with all its memory costs its execution and one round trip") {
 }
 
 TEST_CASE("without layers, a job executes after everything has landed") {
-  // Two round trips, three chunks, the execution.
-  CHECK(block_ns(link(), task(4, {}, 50), 3, {}) == 200 + 32 + 50);
-  CHECK(block_ns(link(), task(4, {{4, 50}}), 3, {}) == 200 + 32 + 50);
+  // Two round trips, what is in flight changes hands, three chunks, the execution.
+  CHECK(block_ns(link(), task(4, {}, 50), 3, {}) == 200 + 3 + 34 + 50);
+  CHECK(block_ns(link(), task(4, {{4, 50}}), 3, {}) == 200 + 3 + 34 + 50);
 }
 
 TEST_CASE("what is in flight is copied while a job waits for its first chunk") {
   LinkModel busy = link();
-  busy.lead_chunks = 9;  // 92
-  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 200 + 32 + 50);
-  busy.lead_chunks = 12;  // 122
-  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 100 + 122 + 32 + 50);
+  busy.lead_chunks = 9;  // 94 to land
+  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 200 + 27 + 34 + 50);
+  busy.lead_chunks = 15;  // 154
+  CHECK(block_ns(busy, task(4, {}, 50), 3, {}) == 100 + 154 + 34 + 50);
 }
 
 TEST_CASE("a layer waits for its chunks and for the layer before") {
-  // The first restored chunk is there 112 after the first round trip, the second 122.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 20}, {3, 5}}), 2, {}) == 100 + 112 + 20 + 5);
+  // The first restored chunk is there 117 after the first round trip, the second 127.
+  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 20}, {3, 5}}), 2, {}) == 100 + 117 + 20 + 5);
   // A layer that waits for the last chunk.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 1}, {3, 5}}), 2, {}) == 100 + 122 + 5);
+  CHECK(block_ns(link(), task(3, {{1, 40}, {2, 1}, {3, 5}}), 2, {}) == 100 + 127 + 5);
   // Execution that hides the restore altogether, and one that is over before it.
-  CHECK(block_ns(link(), task(3, {{1, 500}, {3, 5}}), 2, {}) == 100 + 2 + 505);
-  CHECK(block_ns(link(), task(3, {{1, 7}}), 2, {}) == 100 + 122);
+  CHECK(block_ns(link(), task(3, {{1, 500}, {3, 5}}), 2, {}) == 100 + 4 + 505);
+  CHECK(block_ns(link(), task(3, {{1, 7}}), 2, {}) == 100 + 127);
 }
 
 TEST_CASE("the first layer waits for what was asked back of its own arena right before") {
   TaskModel hides = task(3, {{1, 500}, {3, 5}});
   CHECK(leaving_ns(link(), hides, 0, {2, 1}) == 0);
-  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 2);  // read-only
+  // The victim of what is missing unmaps, too.
+  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 3 + 1);  // read-only
   hides.mutable_chunks = 2;
-  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 2 + 10);
-  CHECK(block_ns(link(), hides, 2, {2, 1}) == 100 + 12 + 505);
+  CHECK(leaving_ns(link(), hides, 2, {0, 1}) == 3 + 1 + 10);
+  CHECK(leaving_ns(link(), hides, 2, {2, 1}) == 3 + 1 + 10 + 10);  // and copies out
+  CHECK(block_ns(link(), hides, 2, {2, 1}) == 100 + 24 + 505);
   LinkModel busy = link();
   busy.lead_chunks = 2;
-  CHECK(leaving_ns(busy, hides, 2, {2, 2}) == 4 + 20);
-  CHECK(leaving_ns(busy, hides, 1, {1, 2}) == 2 + 10);
+  CHECK(leaving_ns(busy, hides, 2, {2, 2}) == 6 + 2 + 20 + 20);
+  CHECK(leaving_ns(busy, hides, 1, {1, 2}) == 3 + 1 + 10 + 10);
+  busy.victim_arenas = 3;
+  CHECK(leaving_ns(busy, task(9, {{1, 500}, {9, 5}}), 8, {0, 2}) == 6 + 6);
+  CHECK(leaving_ns(busy, task(9, {{1, 500}, {9, 5}}), 5, {0, 2}) == 6 + 5);
   // A run begins when all of it is there.
   CHECK(run_ns(link(), hides, 2, {2, 1}) == 100 + 505);
 }
 
 TEST_CASE("victims are written back before anything arrives") {
   // 10 ns each; the stray chunk may have one of them as well.
-  CHECK(block_ns(link(), task(3, {{1, 40}, {3, 5}}), 2, {2, 1}) == 100 + 122 + 30 + 5);
+  CHECK(block_ns(link(), task(3, {{1, 40}, {3, 5}}), 2, {2, 1}) == 100 + 127 + 30 + 5);
 }
 
 TEST_CASE("a restore of unknown speed has no bound") {
@@ -112,14 +118,28 @@ TEST_CASE("overlap never costs, and no less can be missing for more time") {
 
 TEST_CASE("chunks change hands while those before them are copied, but for the first batch") {
   CHECK(load_ns(link(), 0) == 0);
-  CHECK(load_ns(link(), 3) == 2 + 30);
+  CHECK(load_ns(link(), 1) == 3 + 10);
+  // The next one is unmapped before it is mapped.
+  CHECK(load_ns(link(), 3) == 4 + 30);
   LinkModel wide = link();
   wide.prefetch_chunks = 4;
-  CHECK(load_ns(wide, 3) == 6 + 30);
-  CHECK(load_ns(wide, 3, 9) == 8 + 30);
-  CHECK(load_ns(wide, 9) == 8 + 90);
-  wide.chunk_cost_ns = 20;
-  CHECK(load_ns(wide, 9) == 80 + 180);
+  CHECK(load_ns(wide, 3) == 9 + 30);
+  CHECK(load_ns(wide, 3, 9) == 4 * 3 + 4 + 30);
+  CHECK(load_ns(wide, 9) == 4 * 3 + 4 + 90);
+  wide.chunk_cost_ns = 30;
+  CHECK(load_ns(wide, 9) == 4 * 30 + 4 * 10 + 9 * 30);
+}
+
+TEST_CASE("victims unmap in turn, which is waited for unless copies hide it") {
+  LinkModel crowded = link();
+  crowded.victim_arenas = 5;
+  CHECK(load_ns(crowded, 3) == 2 + 3 + 30);
+  CHECK(load_ns(crowded, 20) == 2 + 2 * 5 + 200);
+  crowded.victim_arenas = 8;
+  CHECK(load_ns(crowded, 20) == 2 + 2 * 8 + 200);
+  crowded.victim_arenas = 9;
+  CHECK(load_ns(crowded, 20) == 2 + 2 * 9 + 200 + 20);
+  CHECK(load_ns(crowded, 2, 20) == 2 + 2 * 9 + 20 + 2 * 8);
 }
 
 TEST_CASE("each batch has changed hands before those ahead of it are copied") {
@@ -163,12 +183,12 @@ TEST_CASE("a lead waits for its first chunk and what is in flight, then goes in 
   // Nothing missing, nothing to wait for.
   CHECK(lead_ns(streaming, 0, 0, {}) == 0);
   // Only the stray chunk, reported.
-  CHECK(lead_ns(streaming, 2, 0, {}) == 12 + 100);
-  CHECK(lead_ns(streaming, 4, 1, {}) == 200 + 12);
-  CHECK(lead_ns(streaming, 40, 21, {}) == 200 + 2 + 210);
+  CHECK(lead_ns(streaming, 2, 0, {}) == 13 + 100);
+  CHECK(lead_ns(streaming, 4, 1, {}) == 200 + 3 + 13);
+  CHECK(lead_ns(streaming, 40, 21, {}) == 200 + 3 + 4 + 210);
   // A step takes two round trips and a chunk, if that is longer than what is in flight.
-  CHECK(lead_ns(streaming, 40, 22, {}) == 200 + 212 + 12);
-  CHECK(lead_ns(streaming, 40, 22, {2, 1}) == 200 + 212 + 12 + 10 + 20);
+  CHECK(lead_ns(streaming, 40, 22, {}) == 200 + 3 + 214 + 14);
+  CHECK(lead_ns(streaming, 40, 22, {2, 1}) == 200 + 3 + 214 + 14 + 10 + 20);
   LinkModel none = link();
   none.prefetch_chunks = 0;
   CHECK(staging_link(none).lead_chunks == 0);
@@ -210,20 +230,20 @@ TEST_CASE("a lead takes no longer than it is charged") {
 
 TEST_CASE("a run restores the rest behind its execution, with the copy engine its own") {
   CHECK(run_ns(link(), task(4, {{1, 40}, {4, 30}}), 0, {}) == 170);
-  // One round trip for the first revoke, then 12 for a chunk.
-  CHECK(run_ns(link(), task(4, {{3, 112}, {4, 30}}), 1, {}) == 100 + 142);
-  CHECK(run_ns(link(), task(4, {{3, 111}, {4, 30}}), 1, {}) == 100 + 142);
-  CHECK(run_ns(link(), task(4, {{3, 111}, {4, 30}}), 1, {1, 1}) == 100 + 122 + 30);
+  // One round trip for the first revoke, then 13 for a chunk.
+  CHECK(run_ns(link(), task(4, {{3, 113}, {4, 30}}), 1, {}) == 100 + 143);
+  CHECK(run_ns(link(), task(4, {{3, 112}, {4, 30}}), 1, {}) == 100 + 143);
+  CHECK(run_ns(link(), task(4, {{3, 112}, {4, 30}}), 1, {1, 1}) == 100 + 123 + 30);
 }
 
 TEST_CASE("a direct job that restores makes the stage ask again for what was on its way") {
   LinkModel streaming = link();
   streaming.lead_chunks = 3;
   CHECK(stage_delay_ns(streaming, 500, 0, {3, 1}) == 500);
-  CHECK(stage_delay_ns(streaming, 500, 1, {3, 1}) == 500 + 200 + 6 + 10);
+  CHECK(stage_delay_ns(streaming, 500, 1, {3, 1}) == 500 + 200 + 9 + 10);
   // Of that, a lead is kept from going on until the job's last chunk is there, and so it is.
   CHECK(stage_stall_ns(streaming, 0, {3, 1}) == 0);
-  CHECK(stage_stall_ns(streaming, 4, {3, 1}) == 100 + 10 + 30 + 42 + 300 + 6 + 10);
+  CHECK(stage_stall_ns(streaming, 4, {3, 1}) == 109 + 10 + 30 + 44 + 300 + 9 + 10);
 }
 
 }  // namespace
