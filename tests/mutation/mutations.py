@@ -362,8 +362,8 @@ MUTATIONS = (
     Mutation(
         "what is kept for one that is loading is copied out for nobody",
         "csrc/arbiter/admission.cc",
-        "mutable_beyond(device, *arena, prefix);",
-        "mutable_beyond(device, *arena, 0);",
+        "exposed_beyond(*arena, chunks, policy::prefix_of(prefixes, arena->key));",
+        "exposed_beyond(*arena, chunks, in_set ? policy::prefix_of(prefixes, arena->key) : 0);",
         ("test_arbiter",),
     ),
     Mutation(
