@@ -634,8 +634,8 @@ MUTATIONS = (
     Mutation(
         "overload: who joins beside a job of unknown length is told",
         "csrc/arbiter/admission.cc",
-        "  put_in_force(device, plan, found, joining);\n  suspend_for_unknown_length(device);",
-        "  put_in_force(device, plan, found, joining);",
+        "  suspend_for_unknown_length(device);\n  device.promote_due = true;",
+        "  device.promote_due = true;",
         ("test_arbiter",),
     ),
     Mutation(
@@ -690,8 +690,8 @@ MUTATIONS = (
     Mutation(
         "overload: a link that is slower still puts all promises in question again",
         "csrc/arbiter/shedding.cc",
-        "  if (!edf()) return;\n  device.shedding =",
-        "  if (!edf() || device.shedding) return;\n  device.shedding =",
+        "  if (!edf()) return;\n  put_in_question",
+        "  if (!edf() || device.shedding) return;\n  put_in_question",
         ("test_arbiter",),
     ),
     # --- tasks that span devices -----------------------------------------------------------------
