@@ -24,10 +24,11 @@ bool is_in(const Task& task) {
 }
 
 // What can be taken of an arena that has `chunks` and keeps `prefix` of them. Mutable ones may lie
-// anywhere.
+// anywhere; of an arena without tasks nobody has tested how many there are.
 policy::Exposure exposed_beyond(const Arena& arena, uint32_t chunks, uint32_t prefix) {
   const uint32_t beyond = chunks - std::min(chunks, prefix);
-  return {beyond > 0 ? 1U : 0U, std::min(arena.mutable_chunks, beyond)};
+  const uint32_t mutable_chunks = arena.tasks.empty() ? arena.chunks : arena.mutable_chunks;
+  return {beyond > 0 ? 1U : 0U, std::min(mutable_chunks, beyond)};
 }
 
 void add(policy::Exposure& sum, const policy::Exposure& more) {
@@ -142,6 +143,7 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   for (const Arena* arena : device.arenas) {
     if (is_in(arena)) continue;
     roll.others.push_back(arena);
+    // For planning; the test of a plan knows more (note_exposed).
     add(input.others, exposed_beyond(*arena, device.ledger.held(arena->key), 0));
   }
   return roll;
@@ -214,9 +216,11 @@ void Arbiter::State::note_exposed(const Device& device, const policy::Prefixes& 
   for (const Arena* arena : device.arenas) {
     const bool in_set = std::find(outside.begin(), outside.end(), arena) == outside.end();
     const uint32_t chunks = in_set ? arena->chunks : device.ledger.held(arena->key);
-    const policy::Exposure now =
-        exposed_beyond(*arena, chunks, policy::prefix_of(prefixes, arena->key));
-    policy::Exposure most = now;
+    const uint32_t prefix = policy::prefix_of(prefixes, arena->key);
+    const policy::Exposure now = exposed_beyond(*arena, chunks, prefix);
+    // Of a prefix that is on its way out what is left stays.
+    const uint32_t stays = arena->revokes.empty() ? prefix : kept(device, *arena);
+    policy::Exposure most = exposed_beyond(*arena, chunks, std::min(prefix, stays));
     if (counts) {
       most.arenas = std::max(most.arenas, arena->exposed.arenas);
       most.mutable_chunks = std::max(most.mutable_chunks, arena->exposed.mutable_chunks);
@@ -234,6 +238,7 @@ void Arbiter::State::note_exposed(const Device& device, const policy::Prefixes& 
 void Arbiter::State::forget_window(Device& device) {
   device.leaving.clear();
   device.gone = {};
+  device.longest_best_effort_ns = 0;
 }
 
 // Puts `plan` in force if it holds. What is not there yet is restored in the background.
@@ -246,10 +251,15 @@ bool Arbiter::State::adopt(Device& device, const policy::Plan& plan, Task* joini
     return false;
   }
   const Assessment found = assess(device, plan, joining);
-  if (!found.decision.admitted || !holder_allows(device, found.decision)) return false;
+  if (!found.decision.admitted) return false;
+  if (!best_effort_allows(device, found.decision)) {
+    device.review_due = true;
+    return false;
+  }
   if (joining != nullptr) enter(*joining);
   put_in_force(device, plan, found, joining);
-  if (window_counts(device)) device.review_due = true;  // when what came before counts no more
+  // When what came before counts no more, and what is on its way out is gone.
+  if (window_counts(device) || incoming(device) > 0) device.review_due = true;
   suspend_for_unknown_length(device);
   device.promote_due = true;  // it may suit those that are loading, too
   return true;
@@ -293,12 +303,14 @@ void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, cons
   }
 }
 
-// Best-effort work that runs now must be part of the new promise; where its length is not known,
-// promises are suspended anyway.
-bool Arbiter::State::holder_allows(const Device& device, const policy::Decision& decision) const {
-  const Job* holder = device.holder;
-  return holder == nullptr || promised(*holder) || holder->block_ns == 0 ||
-         holder->block_ns <= decision.best_effort_block_ns;
+// Best-effort work that runs now, or ran in this window, must be part of the new promise; where its
+// length is not known, promises are suspended anyway. Beside staged tasks it delays the stage, too,
+// by what its task is charged with now.
+bool Arbiter::State::best_effort_allows(const Device& device,
+                                        const policy::Decision& decision) const {
+  const int64_t longest_ns = device.longest_best_effort_ns;
+  if (longest_ns == 0 || !window_counts(device)) return true;
+  return device.staged.empty() && longest_ns <= decision.best_effort_block_ns;
 }
 
 // A task becomes what it asked to be. Jobs that it released before count from now.

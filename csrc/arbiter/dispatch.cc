@@ -141,6 +141,9 @@ void Arbiter::State::hand_over(Device& device, Job& job) {
   job.progress_ns = now_ns_;
   const Task& task = *job.task;
   if (task.timing.wcet_ns > 0) job.block_ns = promised(job) ? task.block_ns : hold_of(task);
+  if (!promised(job)) {
+    device.longest_best_effort_ns = std::max(device.longest_best_effort_ns, job.block_ns);
+  }
   task.arena->last_used_ns = now_ns_;
   trace(Trace::Kind::granted_gpu, job, "");
   suspend_for_unknown_length(device);

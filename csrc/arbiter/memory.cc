@@ -46,11 +46,19 @@ uint32_t Arbiter::State::in_flight(const Device& device, const Arena* except) co
   return chunks;
 }
 
+// It is asked back, but has to land first.
+bool Arbiter::State::lands_and_leaves(const Device& device, const Arena& arena) const {
+  return answers(arena) && !arena.revokes.empty() &&
+         arena.landed_chunks < device.ledger.held(arena.key);
+}
+
 // Of a job that was cancelled while its memory came in, more may be on its way than blocks or leads
 // are charged with: until it is there, that job keeps device or stage (docs/scheduling.md, rules 2
 // and 7).
 bool Arbiter::State::strays_delay_blocks(const Device& device) const {
   if (!edf()) return false;
+  const auto in_both_ways = [&](const Arena* arena) { return lands_and_leaves(device, *arena); };
+  if (std::any_of(device.arenas.begin(), device.arenas.end(), in_both_ways)) return true;
   const policy::LinkModel link = link_of(device);
   const uint32_t charged_chunks =
       device.staged.empty() ? link.prefetch_chunks : policy::staging_link(link).lead_chunks;
@@ -139,11 +147,15 @@ uint32_t Arbiter::State::revoke(Device& device, const Arena& beneficiary, uint32
     const int64_t deadline_ns = promised(*job) ? job->order_ns : kSomeday_ns;
     job->task->waiting_deadline_ns = std::min(job->task->waiting_deadline_ns, deadline_ns);
   }
+  // A job whose arena both comes in and is asked back would wait for both: only the holder may
+  // make that so, who is charged for it.
+  const bool for_holder = device.holder != nullptr && device.holder->task->arena == &beneficiary;
   std::vector<policy::VictimCandidate> candidates;
   std::vector<Arena*> arenas;
   for (Arena* arena : device.arenas) {
     const uint32_t chunks = arena == &beneficiary ? 0 : evictable(device, *arena);
-    if (chunks == 0) continue;
+    const bool lands = arena->landed_chunks < device.ledger.held(arena->key);
+    if (chunks == 0 || (edf() && lands && !for_holder)) continue;
     const int64_t next_ns = next_deadline(*arena);
     if (next_ns <= later_than_ns) continue;
     candidates.push_back({arenas.size(), chunks, next_ns, arena->last_used_ns});

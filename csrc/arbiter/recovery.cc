@@ -57,7 +57,9 @@ bool Arbiter::State::take_over(Session& session, Session& old, const protocol::H
     arena.session = &session;
     arena.chunks = std::max(held.chunks, device.ledger.held(arena.key));
     arena.landed_chunks = device.ledger.held(arena.key);
-    arena.planned_chunks = arena.guaranteed_chunks = 0;  // until its tasks are open again
+    // Others are not charged with what the plan in force keeps of it.
+    arena.planned_chunks = std::min(arena.planned_chunks, arena.landed_chunks);
+    arena.guaranteed_chunks = 0;  // until its tasks are open again
     arena.grants.clear();
     arena.revokes.clear();
     arena.silent = false;

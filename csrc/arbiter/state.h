@@ -119,7 +119,7 @@ class Arbiter::State {
   void put_in_force(Device& device, const policy::Plan& plan, const Assessment& found,
                     const Task* joining);
   void set_prefixes(Device& device, const policy::Plan& plan, const policy::Prefixes& guarantee);
-  bool holder_allows(const Device& device, const policy::Decision& decision) const;
+  bool best_effort_allows(const Device& device, const policy::Decision& decision) const;
   bool join(Task& task, policy::Decision& refusal);
   bool find_place(Device& device, Task& task, policy::Decision& refusal);
   bool go_towards(Device& device, Roll& set, const policy::Plan& plan, policy::Effort* effort);
@@ -223,6 +223,7 @@ class Arbiter::State {
   uint32_t revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
                   int64_t later_than_ns);
   uint32_t most_in_flight(const Device& device) const;
+  bool lands_and_leaves(const Device& device, const Arena& arena) const;
   bool strays_delay_blocks(const Device& device) const;
   bool strays_delay_leads(const Device& device) const;
   uint32_t incoming(const Device& device) const;

@@ -122,21 +122,16 @@ int64_t pipelined_ns(const LinkModel& link, const TaskModel& task, uint32_t miss
   return add(link.overhead_ns, std::max(executed, arrival_ns(missing_chunks)));
 }
 
-// Until something of its own can arrive: `asked_ns`, while what is in flight changes hands, or
-// until that has landed. It shares the driver with the unmappings of what is missing.
-int64_t behind_strays_ns(const LinkModel& link, int64_t asked_ns, int64_t landed_ns,
-                         uint32_t stray_chunks, uint32_t missing_chunks) {
-  return std::max(add(asked_ns, stray_chunks * link.chunk_cost_ns),
-                  add(landed_ns, load_ns(link, stray_chunks, stray_chunks + missing_chunks)));
-}
-
-// From taking the GPU until something of its own can arrive.
+// From taking the GPU until something of its own can arrive: what is in flight lands, next to the
+// unmappings of what is missing; it may lie in a victim, which leaves only then, and is known to
+// have left a round trip later.
 int64_t before_ns(const LinkModel& link, uint32_t missing_chunks, WriteBack write_back) {
   const int64_t write_backs_ns =
       add(write_back_ns(link, write_back.stray_chunks),
           write_back_ns(link, std::min(missing_chunks, write_back.victims_chunks)));
-  return add(behind_strays_ns(link, link.overhead_ns, 0, most_in_flight(link), missing_chunks),
-             write_backs_ns);
+  const uint32_t stray_chunks = most_in_flight(link);
+  const int64_t strays_ns = load_ns(link, stray_chunks, stray_chunks + missing_chunks);
+  return add(add(link.overhead_ns, strays_ns), write_backs_ns);
 }
 
 // What a lead had asked for goes to the job.
@@ -187,16 +182,15 @@ int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_ch
   if (missing_chunks == 0) return 0;
   if (link.restore_bytes_per_s == 0) return kForever_ns;
   const int64_t stray_write_back_ns = write_back_ns(link, write_back.stray_chunks);
-  // It is reported, too.
-  const auto behind_ns = [&](int64_t asked_ns, uint32_t asked_chunks) {
-    return behind_strays_ns(link, asked_ns, link.overhead_ns, link.prefetch_chunks, asked_chunks);
-  };
-  if (lead_chunks == 0) return add(behind_ns(0, 0), stray_write_back_ns);
+  const uint32_t asked_chunks = std::min(lead_chunks, link.lead_chunks);
+  // They are reported, too, and only then is anything asked for of the arena that they are in.
+  const int64_t strays_ns = add(
+      link.overhead_ns, load_ns(link, link.prefetch_chunks, link.prefetch_chunks + asked_chunks));
+  if (lead_chunks == 0) return add(strays_ns, stray_write_back_ns);
   // At most a step is in flight: each chunk is asked for when the one a step before it has landed,
   // and comes two round trips later at the earliest (revoke, evicted, grant, restored).
   const int64_t asked_ns = 2 * link.overhead_ns;
   const uint32_t step_chunks = link.lead_chunks;
-  const uint32_t asked_chunks = std::min(lead_chunks, step_chunks);
   const int64_t pace_ns = chunk_pace_ns(link);
   int64_t step_ns = 0;
   int64_t steps_ns = 0;
@@ -204,7 +198,7 @@ int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_ch
   if (__builtin_mul_overflow(int64_t{step_chunks}, pace_ns, &step_ns)) return kForever_ns;
   step_ns = std::max(step_ns, add(asked_ns, load_ns(link, 1, asked_chunks)));
   if (__builtin_mul_overflow(int64_t{steps}, step_ns, &steps_ns)) return kForever_ns;
-  const int64_t first_ns = behind_ns(asked_ns, asked_chunks);
+  const int64_t first_ns = add(strays_ns, asked_ns);
   const int64_t loads_ns =
       add(steps_ns, load_ns(link, lead_chunks - steps * step_chunks, asked_chunks));
   const uint32_t victims = std::min(lead_chunks, write_back.victims_chunks);

@@ -53,7 +53,7 @@ struct LinkModel {
   uint32_t victim_arenas = 1;
 };
 
-// Unmapping is at most this part of what changing hands costs.
+// Unmapping takes at most one part in so many of what changing hands costs.
 inline constexpr int64_t kUnmapShare = 3;
 
 // What an arbiter charges for one round trip between it and a client, with the wake-ups in it.

@@ -4,12 +4,6 @@
 #include <utility>
 
 namespace rtswap::simulation {
-namespace {
-
-// Of the cost of one chunk: the part that its victim's unmapping takes.
-constexpr int64_t kUnmapShare = 4;
-
-}  // namespace
 
 SimArena::SimArena(World& world, protocol::ArenaId id, const SimPart& part, ArenaHost host)
     : world_(world), id_(id), part_(part), host_(std::move(host)) {}
@@ -65,7 +59,7 @@ void SimArena::finish_command() {
   work();
 }
 
-int64_t SimArena::unmap_ns() const { return world_.config.chunk_cost_ns / kUnmapShare; }
+int64_t SimArena::unmap_ns() const { return world_.config.chunk_cost_ns / policy::kUnmapShare; }
 
 void SimArena::begin(Restore& restore) {
   const size_t there = mapped_.size() + copying_.size();

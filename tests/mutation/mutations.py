@@ -23,14 +23,14 @@ MUTATIONS = (
     Mutation(
         "a stray prefetch is charged",
         "csrc/policy/task_model.cc",
-        "add(landed_ns, load_ns(link, stray_chunks, stray_chunks + missing_chunks))",
-        "landed_ns",
+        "return add(add(link.overhead_ns, strays_ns), write_backs_ns);",
+        "return add(link.overhead_ns + 0 * strays_ns, write_backs_ns);",
     ),
     Mutation(
-        "a stray prefetch changes hands while a job asks for what it lacks",
+        "what is in flight lands before the victim that it lies in leaves",
         "csrc/policy/task_model.cc",
-        "add(asked_ns, stray_chunks * link.chunk_cost_ns)",
-        "asked_ns",
+        "return add(add(link.overhead_ns, strays_ns), write_backs_ns);",
+        "return add(std::max(link.overhead_ns, strays_ns), write_backs_ns);",
     ),
     Mutation(
         "the first batch changes hands before anything is copied",
@@ -362,8 +362,8 @@ MUTATIONS = (
     Mutation(
         "what is kept for one that is loading is copied out for nobody",
         "csrc/arbiter/admission.cc",
-        "exposed_beyond(*arena, chunks, policy::prefix_of(prefixes, arena->key));",
-        "exposed_beyond(*arena, chunks, in_set ? policy::prefix_of(prefixes, arena->key) : 0);",
+        "const uint32_t prefix = policy::prefix_of(prefixes, arena->key);",
+        "const uint32_t prefix = in_set ? policy::prefix_of(prefixes, arena->key) : 0;",
         ("test_arbiter",),
     ),
     Mutation(
@@ -521,11 +521,31 @@ MUTATIONS = (
         ("test_system", "test_arbiter"),
     ),
     Mutation(
-        "best effort that runs is let end before a promise begins",
+        "best effort that runs, or ran in the window, counts for whoever joins",
         "csrc/arbiter/admission.cc",
-        "if (!found.decision.admitted || !holder_allows(device, found.decision)) return false;",
-        "if (!found.decision.admitted) return false;",
-        ("test_system", "test_arbiter"),
+        "if (!best_effort_allows(device, found.decision)) {",
+        "if (false) {",
+        ("test_arbiter", "test_system"),
+    ),
+    Mutation(
+        "best effort that ran in the window counts for whoever joins",
+        "csrc/arbiter/admission.cc",
+        "if (longest_ns == 0 || !window_counts(device)) return true;",
+        "if (longest_ns == 0 || !window_counts(device) || promised(*device.holder)) return true;",
+    ),
+    Mutation(
+        "what is on its way out of a prefix is copied out first",
+        "csrc/arbiter/admission.cc",
+        "arena->revokes.empty() ? prefix : kept(device, *arena)",
+        "prefix",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a prefetch takes nothing of what still comes in",
+        "csrc/arbiter/memory.cc",
+        "if (chunks == 0 || (edf() && lands && !for_holder)) continue;",
+        "if (chunks == 0) continue;",
+        ("test_arbiter",),
     ),
     Mutation(
         "jobs released before the promise count from its beginning",

@@ -43,5 +43,38 @@ TEST_CASE("promises hold while tasks join, pause and leave") {
   CHECK(swapped_bytes > 0);
 }
 
+// "second" has waited for it when "joins" asks, which leaves room for shorter ones only.
+TEST_CASE("best-effort work that has ended counts in its window, whoever joins") {
+  for (int64_t join_ms = 101; join_ms <= 200; ++join_ms) {
+    SimConfig config;
+    config.chunk_count = 50;
+    config.bytes_per_s = 20'000'000'000;
+    config.latency_min_ns = 10'000;
+    config.latency_max_ns = 20'000;
+    config.first_release_ns = 100 * kMs;
+    config.horizon_ns = 600 * kMs;
+    const auto task = [](const char* name, int64_t deadline_ms, int64_t period_ms,
+                         int64_t wcet_ms) {
+      SimTask made;
+      made.name = name;
+      made.arena_chunks = 1;
+      made.period_ns = period_ms * kMs;
+      made.deadline_ns = deadline_ms * kMs;
+      made.wcet_ns = wcet_ms * kMs;
+      return made;
+    };
+    std::vector<SimTask> tasks{task("first", 100, 100, 10), task("second", 101, 101, 10),
+                               task("best effort", 0, 0, 55), task("joins", 44, 45, 30)};
+    tasks[0].offset_ns = tasks[1].offset_ns = kMs;
+    tasks[2].spacing_ns = 1'000 * kMs;
+    tasks[3].join_ns = join_ms * kMs;
+    const SimReport report = run(config, tasks);
+    INFO("joins at " << join_ms << " ms");
+    test::require_all_as_charged(report);
+    CHECK(report.tasks[3].response_bound_ns > 0);
+    for (const SimTaskReport& it : report.tasks) test::require_kept(it);
+  }
+}
+
 }  // namespace
 }  // namespace rtswap::simulation

@@ -145,6 +145,49 @@ TEST_CASE("a prefetch in flight when a job takes the device is part of the bound
 // "gone" finds its memory with "idle", and is cancelled as soon as all of it is in flight. "next"
 // gets the device then, and "short" comes just too late to go before it: what comes in for nobody
 // must not make the block of "next" longer.
+// While "holds" executes, "waits" takes memory of "victim", the last of which is still being copied
+// in when "first" takes the device. It lies in the only victims there are, which cannot leave
+// sooner.
+TEST_CASE("memory that still comes in to a victim is part of the bound") {
+  for (uint64_t seed = 1; seed <= 8000; ++seed) {
+    Random random(seed * 47);
+    const bool daemon = random.between(0, 1) == 1;
+    SimConfig config;
+    config.chunk_bytes = 32 << 20;
+    config.chunk_count = 5;
+    config.bytes_per_s = 20'000'000'000;
+    config.chunk_cost_ns = random.between(0, 1) * 100'000;
+    config.round_trip_ns = daemon ? policy::kDaemonRoundTrip_ns : policy::kRoundTrip_ns;
+    config.latency_min_ns = config.latency_max_ns = config.round_trip_ns / 2;
+    config.seed = seed;
+    config.first_release_ns = 1'000 * kMs;
+    config.horizon_ns = 1'800 * kMs;
+    config.check_every_step = false;
+    const auto task = [](const char* name, uint32_t chunks, int64_t deadline_ms, int64_t wcet_ns) {
+      SimTask made;
+      made.name = name;
+      made.arena_chunks = chunks;
+      made.period_ns = 2'000 * kMs;
+      made.deadline_ns = deadline_ms * kMs;
+      made.wcet_ns = wcet_ns;
+      return made;
+    };
+    std::vector<SimTask> tasks{task("first", 4, 400, kMs),
+                               task("holds", 1, 1500, random.between(5'500, 13'000) * 1'000),
+                               task("waits", 4, 1500, kMs), task("victim", 4, 2000, kMs)};
+    tasks[0].period_ns = 400 * kMs;
+    tasks[1].resident = true;
+    tasks[1].offset_ns = 400 * kMs - tasks[1].wcet_ns + random.between(-700, 1'500) * 1'000;
+    tasks[2].offset_ns = tasks[1].offset_ns + config.round_trip_ns / 2;
+    tasks[3].offset_ns = 100 * kMs;
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    REQUIRE(all_admitted(report));
+    test::require_all_as_charged(report);
+    for (const SimTaskReport& it : report.tasks) test::require_kept(it);
+  }
+}
+
 TEST_CASE("what a cancelled job had in flight is not waited for by others") {
   int early = 0;
   for (uint64_t seed = 1; seed <= 400; ++seed) {

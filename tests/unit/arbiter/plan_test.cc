@@ -400,5 +400,86 @@ TEST_CASE("memory that was copied out counts until the device is idle, though it
   h.require_kept_until_idle();
 }
 
+// While session 3 has the device, one chunk of session 1, of which so many are mutable, is on its
+// way out for session 2, which goes away. Then session 1 is to keep all of its memory.
+int64_t block_behind_leaving_ns(uint32_t mutable_chunks) {
+  Harness h(one_device(8));
+  Timing early = kSlow;
+  early.layers = {{1, 10 * kMs - 1}, {6, 1}};
+  h.step(SessionOpened{1, 101, "user"});
+  h.from(1, protocol::Hello{});
+  h.from(1, protocol::OpenArena{1, 0, 6, mutable_chunks});
+  h.from(1, protocol::OpenTask{1, 1, "leaves", early, false, {}, {}});
+  h.land_everything({1});
+  h.open(3, 1, kSlow, OnRefusal::refuse, true);
+  h.land_everything({1, 3});
+  h.open(2, 6, Timing{900 * kMs, 900 * kMs, 10 * kMs});
+  h.land_everything({1, 2, 3});
+  h.release(3, 1, h.now_ns + 1000 * kMs);
+  h.release(2, 1, h.now_ns + 900 * kMs);
+  h.land(2);
+  h.land(2);
+  REQUIRE(h.all<protocol::Revoke>(1).size() == 1);
+  h.from(2, protocol::CloseTask{1});
+  h.from(2, protocol::CloseArena{1});
+  h.from(3, protocol::JobDone{1, 10 * kMs});
+  const int64_t block_ns = h.last<protocol::Verdict>(1)->block_ns;
+  // When it is gone that counts no more.
+  h.from(1, protocol::Evicted{1, 5, 0});
+  h.land_everything({1, 3});
+  CHECK(h.last<protocol::Verdict>(1)->block_ns == 10 * kMs + 200'000);
+  return block_ns;
+}
+
+TEST_CASE("what is on its way out at an idle instant is copied out first") {
+  CHECK(block_behind_leaving_ns(6) > block_behind_leaving_ns(0) + 3 * kMs);
+}
+
+TEST_CASE("a prefetch takes nothing of an arena that still comes in") {
+  Config config = one_device(9);
+  config.devices[0].description.chunk_bytes = 16 << 20;
+  Harness h(std::move(config));
+  h.open(5, 1, Timing{1000 * kMs, 113 * kMs, 10 * kMs}, OnRefusal::refuse, true);
+  h.land_everything({5});
+  h.open(2, 6, kSlow);
+  h.land_everything({2, 5});
+  h.open(1, 6, Timing{1100 * kMs, 1100 * kMs, 100 * kMs});
+  h.from(1, protocol::Restored{1, 1});  // the second is granted
+  h.open(3, 2, Timing{900 * kMs, 900 * kMs, 10 * kMs});
+  h.release(5, 1, h.now_ns + 113 * kMs);
+  h.release(3, 1, h.now_ns + 900 * kMs);
+  CHECK(h.all<protocol::Revoke>(1).empty());  // though its deadline is the latest
+  CHECK(h.all<protocol::Revoke>(2).size() == 1);
+}
+
+TEST_CASE("what the plan keeps of a client that comes back is no victim") {
+  Harness h(one_device(12));
+  h.step(SessionOpened{1, 101, "user"});
+  h.from(1, protocol::Hello{});
+  h.from(1, protocol::OpenArena{1, 0, 6, 6});
+  h.from(1, protocol::OpenTask{1, 1, "keeps", kSlow, true, {}, {}});
+  h.open(2, 6, kSlow);
+  h.land_everything({1, 2});
+  h.open(3, 6, kSlow);
+  h.land_everything({1, 2, 3});
+  h.release(2, 1, h.now_ns + 1000 * kMs);
+  protocol::HeldArena held{1, 0, "SIM-0", 6, {}};
+  for (const protocol::Grant& grant : h.all<protocol::Grant>(1)) {
+    held.resident.insert(held.resident.end(), grant.chunks.begin(), grant.chunks.end());
+  }
+  REQUIRE(held.resident.size() == 6);
+  h.step(SessionDisconnected{1});
+  h.step(SessionOpened{4, 101, "user"});
+  protocol::Hello hello;
+  hello.resumed_session = 1;
+  hello.held.push_back(held);
+  h.from(4, hello);
+  REQUIRE_FALSE(h.closed(4));
+  h.release(3, 1, h.now_ns + 1000 * kMs);
+  h.from(2, protocol::JobDone{1, 10 * kMs});
+  CHECK(h.all<protocol::Revoke>(4).empty());
+  CHECK(h.last<protocol::Revoke>(2)->keep_chunks == 0);
+}
+
 }  // namespace
 }  // namespace rtswap::arbiter::test
