@@ -24,11 +24,11 @@ bool is_in(const Task& task) {
 }
 
 // What can be taken of an arena that has `chunks` and keeps `prefix` of them. Mutable ones may lie
-// anywhere; of an arena without tasks nobody has tested how many there are.
+// anywhere. Of a session that was ended nothing comes back.
 policy::Exposure exposed_beyond(const Arena& arena, uint32_t chunks, uint32_t prefix) {
+  if (arena.session->phase == Session::Phase::faulted) return {};
   const uint32_t beyond = chunks - std::min(chunks, prefix);
-  const uint32_t mutable_chunks = arena.tasks.empty() ? arena.chunks : arena.mutable_chunks;
-  return {beyond > 0 ? 1U : 0U, std::min(mutable_chunks, beyond)};
+  return {beyond > 0 ? 1U : 0U, std::min(arena.mutable_chunks, beyond)};
 }
 
 void add(policy::Exposure& sum, const policy::Exposure& more) {
@@ -97,7 +97,8 @@ bool Arbiter::State::idle(const Device& device) const {
       std::any_of(device.waiting.begin(), device.waiting.end(),
                   [this](const Job* job) { return promised(*job) && job->eligible_ns <= now_ns_; });
   if (waits) return false;
-  return !edf() || in_flight(device, nullptr) + incoming(device) <= link_of(device).prefetch_chunks;
+  return !edf() || (!lands_and_leaves(device) && in_flight(device, nullptr) + incoming(device) <=
+                                                     link_of(device).prefetch_chunks);
 }
 
 // Whether what has happened since the device was last idle is in a window of the test. While bounds
@@ -218,9 +219,12 @@ void Arbiter::State::note_exposed(const Device& device, const policy::Prefixes& 
     const uint32_t chunks = in_set ? arena->chunks : device.ledger.held(arena->key);
     const uint32_t prefix = policy::prefix_of(prefixes, arena->key);
     const policy::Exposure now = exposed_beyond(*arena, chunks, prefix);
-    // Of a prefix that is on its way out what is left stays.
-    const uint32_t stays = arena->revokes.empty() ? prefix : kept(device, *arena);
-    policy::Exposure most = exposed_beyond(*arena, chunks, std::min(prefix, stays));
+    policy::Exposure most = now;
+    // Part of the prefix may be on its way out.
+    const uint32_t leaves =
+        std::min(prefix, device.ledger.held(arena->key)) - std::min(prefix, kept(device, *arena));
+    most.mutable_chunks = std::min<uint64_t>(arena->mutable_chunks, most.mutable_chunks + leaves);
+    most.arenas = std::max(most.arenas, leaves > 0 ? 1U : 0U);
     if (counts) {
       most.arenas = std::max(most.arenas, arena->exposed.arenas);
       most.mutable_chunks = std::max(most.mutable_chunks, arena->exposed.mutable_chunks);
@@ -238,7 +242,6 @@ void Arbiter::State::note_exposed(const Device& device, const policy::Prefixes& 
 void Arbiter::State::forget_window(Device& device) {
   device.leaving.clear();
   device.gone = {};
-  device.longest_best_effort_ns = 0;
 }
 
 // Puts `plan` in force if it holds. What is not there yet is restored in the background.
@@ -309,7 +312,7 @@ void Arbiter::State::put_in_force(Device& device, const policy::Plan& plan, cons
 bool Arbiter::State::best_effort_allows(const Device& device,
                                         const policy::Decision& decision) const {
   const int64_t longest_ns = device.longest_best_effort_ns;
-  if (longest_ns == 0 || !window_counts(device)) return true;
+  if (!edf() || longest_ns == 0 || !window_counts(device)) return true;
   return device.staged.empty() && longest_ns <= decision.best_effort_block_ns;
 }
 
@@ -386,7 +389,7 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
   refusal = policy::admit(set.input);
   if (!refusal.admitted) return false;
   if (adopt(device, plan_of(refusal), &task)) return true;
-  if (go_towards(device, set, plan_of(refusal), nullptr) || !idle(device)) {
+  if (go_towards(device, set, plan_of(refusal), nullptr) || !idle(device) || incoming(device) > 0) {
     device.review_due = true;  // that is where it is decided at the latest
     return true;
   }

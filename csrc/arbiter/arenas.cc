@@ -105,7 +105,7 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   const bool admitted = decision.admitted && (adopt(device, plan_of(decision), nullptr) ||
                                               adopt(device, in_force(device), nullptr));
   if (decision.admitted && !admitted) {
-    decision.reason = "it would fit, but not before other memory has been restored; try again";
+    decision.reason = "it would fit, but not before what goes on now has ended; try again";
   }
   const Error reason{decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
                      decision.reason};

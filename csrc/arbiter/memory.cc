@@ -46,10 +46,12 @@ uint32_t Arbiter::State::in_flight(const Device& device, const Arena* except) co
   return chunks;
 }
 
-// It is asked back, but has to land first.
-bool Arbiter::State::lands_and_leaves(const Device& device, const Arena& arena) const {
-  return answers(arena) && !arena.revokes.empty() &&
-         arena.landed_chunks < device.ledger.held(arena.key);
+// Memory of an arena is asked back that has to land first.
+bool Arbiter::State::lands_and_leaves(const Device& device) const {
+  return std::any_of(device.arenas.begin(), device.arenas.end(), [&](const Arena* arena) {
+    return answers(*arena) && !arena->revokes.empty() &&
+           arena->landed_chunks < device.ledger.held(arena->key);
+  });
 }
 
 // Of a job that was cancelled while its memory came in, more may be on its way than blocks or leads
@@ -57,8 +59,7 @@ bool Arbiter::State::lands_and_leaves(const Device& device, const Arena& arena) 
 // and 7).
 bool Arbiter::State::strays_delay_blocks(const Device& device) const {
   if (!edf()) return false;
-  const auto in_both_ways = [&](const Arena* arena) { return lands_and_leaves(device, *arena); };
-  if (std::any_of(device.arenas.begin(), device.arenas.end(), in_both_ways)) return true;
+  if (lands_and_leaves(device)) return true;
   const policy::LinkModel link = link_of(device);
   const uint32_t charged_chunks =
       device.staged.empty() ? link.prefetch_chunks : policy::staging_link(link).lead_chunks;

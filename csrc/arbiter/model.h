@@ -218,7 +218,7 @@ struct Device {
   uint64_t window = 0;                 // count of idle instants at which a job was released
   std::vector<Leaving> leaving;        // since the device was last idle
   policy::Exposure gone;               // what could be taken of arenas that were closed since
-  int64_t longest_best_effort_ns = 0;  // block of best-effort jobs that have got it since
+  int64_t longest_best_effort_ns = 0;  // of best-effort jobs that have got it since
   std::string suspended;             // why bounds do not hold until it is next idle; empty: they do
   uint64_t suspensions = 0;          // how often that has been so
   std::optional<Shedding> shedding;  // while promises are being gone through

@@ -94,7 +94,8 @@ bool Arbiter::State::recover(Session& session, const protocol::Hello& hello) {
               "arena " + std::to_string(held.arena) + " is reported twice or beyond its size");
       return false;
     }
-    Arena& arena = make_arena(session, held.arena, index, held.chunks, 0);
+    // How much of it is mutable is known when it is opened again.
+    Arena& arena = make_arena(session, held.arena, index, held.chunks, held.chunks);
     arena.reopen_expected = true;
     if (!devices_[index].ledger.claim(arena.key, held.resident)) {
       violate(session, ErrorCode::protocol_violation,

@@ -223,7 +223,7 @@ class Arbiter::State {
   uint32_t revoke(Device& device, const Arena& beneficiary, uint32_t shortfall,
                   int64_t later_than_ns);
   uint32_t most_in_flight(const Device& device) const;
-  bool lands_and_leaves(const Device& device, const Arena& arena) const;
+  bool lands_and_leaves(const Device& device) const;
   bool strays_delay_blocks(const Device& device) const;
   bool strays_delay_leads(const Device& device) const;
   uint32_t incoming(const Device& device) const;

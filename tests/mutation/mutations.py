@@ -460,8 +460,8 @@ MUTATIONS = (
     Mutation(
         "an instant is idle when no more is in flight than direct jobs expect",
         "csrc/arbiter/admission.cc",
-        "return !edf() || in_flight",
-        "return true || in_flight",
+        "return !edf() || (!lands_and_leaves",
+        "return true || (!lands_and_leaves",
         ("test_arbiter",),
     ),
     Mutation(
@@ -530,14 +530,14 @@ MUTATIONS = (
     Mutation(
         "best effort that ran in the window counts for whoever joins",
         "csrc/arbiter/admission.cc",
-        "if (longest_ns == 0 || !window_counts(device)) return true;",
-        "if (longest_ns == 0 || !window_counts(device) || promised(*device.holder)) return true;",
+        "if (!edf() || longest_ns == 0 || !window_counts(device)) return true;",
+        "if (!edf() || longest_ns == 0 || !window_counts(device) || promised(*device.holder)) return true;",
     ),
     Mutation(
         "what is on its way out of a prefix is copied out first",
         "csrc/arbiter/admission.cc",
-        "arena->revokes.empty() ? prefix : kept(device, *arena)",
-        "prefix",
+        "most.mutable_chunks + leaves",
+        "most.mutable_chunks + 0 * leaves",
         ("test_arbiter",),
     ),
     Mutation(

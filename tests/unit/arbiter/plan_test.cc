@@ -452,6 +452,61 @@ TEST_CASE("a prefetch takes nothing of an arena that still comes in") {
   CHECK(h.all<protocol::Revoke>(2).size() == 1);
 }
 
+// Memory that the device gets back late: "best effort" has 7 chunks, two of which a job that was
+// cancelled has asked back while they came in.
+TEST_CASE("the device is not idle while memory is asked back that still comes in") {
+  Config config = one_device(9);
+  config.devices[0].description.chunk_bytes = 8 << 20;
+  Harness h(std::move(config));
+  h.open(5, 1, Timing{100 * kMs, 40 * kMs, 10 * kMs}, OnRefusal::refuse, true);
+  h.land_everything({5});
+  h.open(2, 7, Timing{0, 0, kMs});
+  h.from(2, protocol::Restored{1, 4});
+  h.from(2, protocol::Restored{1, 5});
+  h.open(3, 3, kSlow);
+  h.from(3, protocol::Release{1, 1, h.now_ns, h.now_ns + 1000 * kMs});
+  REQUIRE(h.last<protocol::Revoke>(2)->keep_chunks == 5);
+  const int64_t beside_ns = h.last<protocol::Verdict>(5)->response_bound_ns;
+  h.from(3, protocol::JobDone{1, 0});
+  h.from(3, protocol::CloseTask{1});
+  h.release(5, 1, h.now_ns + 40 * kMs);
+  CHECK(h.all<protocol::Run>(5).empty());
+  CHECK(h.last<protocol::Verdict>(5)->response_bound_ns == beside_ns);
+  h.from(2, protocol::Restored{1, 7});
+  CHECK(h.all<protocol::Run>(5).size() == 1);
+  h.from(5, protocol::JobDone{1, 10 * kMs});
+  CHECK(h.last<protocol::Verdict>(5)->response_bound_ns < beside_ns);
+}
+
+TEST_CASE("best-effort work of earlier windows keeps nobody waiting") {
+  Harness h(one_device(8));
+  h.open(1, 1, Timing{100 * kMs, 100 * kMs, 10 * kMs});
+  h.open(2, 1, Timing{0, 0, 60 * kMs});
+  h.land_everything({1, 2});
+  h.from(2, protocol::Release{1, 1, h.now_ns, protocol::kNoDeadline_ns});
+  h.pass(60 * kMs);
+  h.from(2, protocol::JobDone{1, 60 * kMs});
+  h.pass(50 * kMs);
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  h.open(3, 1, Timing{50 * kMs, 50 * kMs, 10 * kMs});  // has no room for it
+  CHECK(state_of(h, 3) == TaskState::admitted);
+}
+
+TEST_CASE("best-effort work keeps nobody waiting where nothing is promised") {
+  Config config = one_device(8);
+  config.discipline = Discipline::request_order;
+  Harness h(std::move(config));
+  h.open(1, 1, Timing{100 * kMs, 100 * kMs, 10 * kMs});
+  h.open(2, 4, Timing{0, 0, 10 * kMs});
+  h.land_everything({1});
+  h.from(2, protocol::Release{1, 1, h.now_ns, protocol::kNoDeadline_ns});
+  h.release(1, 1, h.now_ns + 100 * kMs);  // waits all the time
+  h.land_everything({2});
+  h.from(2, protocol::JobDone{1, 10 * kMs});
+  h.open(3, 1, Timing{50 * kMs, 50 * kMs, 10 * kMs});
+  CHECK(state_of(h, 3) != TaskState::loading);
+}
+
 TEST_CASE("what the plan keeps of a client that comes back is no victim") {
   Harness h(one_device(12));
   h.step(SessionOpened{1, 101, "user"});
