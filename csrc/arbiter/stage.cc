@@ -49,7 +49,7 @@ bool Arbiter::State::staged_may_start(const Device& device, const Job& job) cons
   view.lead_end = lead_end(device, arena);
   view.landed_chunks = arena.landed_chunks;
   view.leaving = !arena.revokes.empty() || device.ledger.has_detached(arena.key);
-  view.others_in_flight = in_flight(device, &arena);
+  view.others_in_flight = in_flight(device, &arena) + incoming(device);
   return policy::run_may_begin(view);
 }
 

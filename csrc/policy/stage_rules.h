@@ -14,7 +14,7 @@ struct LeadView {
   uint32_t lead_end = 0;          // so many of the first are there before a run begins
   uint32_t landed_chunks = 0;     // from the first on
   bool leaving = false;           // some of it was asked back and has not been given
-  uint32_t others_in_flight = 0;  // chunks of other arenas that were granted and have not landed
+  uint32_t others_in_flight = 0;  // chunks of other arenas that come in or were asked back
 };
 
 // Rule 8, when no direct job waits: the lead is there and, if the run will have to restore, the

@@ -196,7 +196,9 @@ int64_t lead_ns(const LinkModel& link, uint32_t missing_chunks, uint32_t lead_ch
   int64_t steps_ns = 0;
   const uint32_t steps = (lead_chunks - 1) / step_chunks;
   if (__builtin_mul_overflow(int64_t{step_chunks}, pace_ns, &step_ns)) return kForever_ns;
-  step_ns = std::max(step_ns, add(asked_ns, load_ns(link, 1, asked_chunks)));
+  // Its unmapping may wait for a mapping of the lead itself.
+  const int64_t map_ns = link.chunk_cost_ns - unmap_ns(link);
+  step_ns = std::max(step_ns, add(asked_ns, add(map_ns, load_ns(link, 1, asked_chunks))));
   if (__builtin_mul_overflow(int64_t{steps}, step_ns, &steps_ns)) return kForever_ns;
   const int64_t first_ns = add(strays_ns, asked_ns);
   const int64_t loads_ns =

@@ -303,6 +303,20 @@ MUTATIONS = (
         ("test_arbiter", "test_system"),
     ),
     Mutation(
+        "stage: a run that lacks chunks waits for what was asked back of others",
+        "csrc/arbiter/stage.cc",
+        "in_flight(device, &arena) + incoming(device);",
+        "in_flight(device, &arena);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "stage: an unmapping for a lead waits for a mapping of the lead",
+        "csrc/policy/task_model.cc",
+        "add(map_ns, load_ns(link, 1, asked_chunks))",
+        "add(0 * map_ns, load_ns(link, 1, asked_chunks))",
+        ("test_policy",),
+    ),
+    Mutation(
         "stage: the earliest deadline gets it",
         "csrc/arbiter/dispatch.cc",
         "return std::tie(a->order_ns, a->sequence) < std::tie(b->order_ns, b->sequence);",

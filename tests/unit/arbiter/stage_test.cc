@@ -239,6 +239,92 @@ TEST_CASE("stage: a run that lacks chunks waits for strays of others") {
   CHECK(h.runs(kFar, 2));
 }
 
+// Chunks so small that sixteen may be asked back at a time, for kSmall here, whose job goes away.
+TEST_CASE("stage: a run that lacks chunks waits for what was asked back of others") {
+  struct Small : Harness {
+    using Harness::Harness;
+    void open_task(SessionId session, uint32_t chunks, uint32_t mutable_chunks, Timing timing) {
+      step(SessionOpened{session, static_cast<int64_t>(session) + 100, "u"});
+      from(session, protocol::Hello{});
+      from(session, protocol::OpenArena{1, 0, chunks, mutable_chunks});
+      const std::string name = "task" + std::to_string(session);
+      from(session, protocol::OpenTask{1, 1, name, timing, session == kCamera, {}, {}});
+    }
+    void answer_all() {
+      for (bool any = true; any;) {
+        any = false;
+        for (; answered < effects.size(); ++answered) {
+          const auto* send = std::get_if<Send>(&effects[answered]);
+          if (send == nullptr) continue;
+          const protocol::ArbiterMessage message = send->message;
+          const SessionId session = send->session;
+          if (const auto* grant = std::get_if<protocol::Grant>(&message)) {
+            held[session] = grant->first_position + static_cast<uint32_t>(grant->chunks.size());
+            from(session, protocol::Restored{1, held[session]});
+            any = true;
+          } else if (const auto* revoke = std::get_if<protocol::Revoke>(&message)) {
+            held[session] = std::min(held[session], revoke->keep_chunks);
+            from(session, protocol::Evicted{1, held[session], 0});
+            any = true;
+          }
+        }
+      }
+    }
+    void release_in(SessionId session, protocol::JobId job, int64_t deadline_ms) {
+      release(session, job, now_ns + deadline_ms * kMs);
+    }
+    void end(SessionId session, protocol::JobId job) {
+      from(session, protocol::JobDone{job, kMs});
+      answer_all();
+    }
+    size_t answered = 0;
+    std::map<SessionId, uint32_t> held;
+  };
+  Config config = one_device(144);
+  config.devices[0].description.chunk_bytes = 2 << 20;
+  config.devices[0].chunk_cost_ns = 100'000;
+  Small h(std::move(config));
+  h.open_task(kCamera, 16, 0, Timing{22 * kMs, 22 * kMs, 2 * kMs});
+  h.open_task(kSmall, 16, 0, Timing{200 * kMs, 100 * kMs, 2 * kMs});
+  h.open_task(kOther, 32, 32, Timing{2000 * kMs, 1900 * kMs, 2 * kMs});
+  h.open_task(kNear, 96, 96, Timing{900 * kMs, 900 * kMs, 5 * kMs});
+  h.open_task(kFar, 96, 0, Timing{900 * kMs, 900 * kMs, 4 * kMs, {{48, 3 * kMs}, {96, kMs}}});
+  h.answer_all();
+  REQUIRE(h.last<protocol::Verdict>(kFar)->staged);
+  h.release_in(kFar, 1, 900);
+  h.release_in(kCamera, 1, 22);
+  h.answer_all();
+  h.release_in(kOther, 1, 1900);
+  h.answer_all();
+  for (const SessionId session : {kCamera, kOther, kFar}) h.end(session, 1);
+  h.pass(950 * kMs);
+  // A job of kFar that is cancelled behind its lead, while the camera has the device.
+  h.release_in(kCamera, 2, 22);
+  h.release_in(kNear, 1, 900);
+  h.answer_all();
+  h.from(kNear, protocol::CancelJob{1});
+  h.answer_all();
+  h.release_in(kFar, 2, 900);
+  h.answer_all();
+  h.from(kFar, protocol::CancelJob{2});
+  h.answer_all();
+  h.end(kCamera, 2);
+  h.pass(950 * kMs);
+  h.answer_all();
+  h.release_in(kCamera, 3, 22);
+  h.answer_all();
+  const size_t runs = h.all<protocol::Run>(kFar).size();
+  REQUIRE(h.held[kFar] < 96);
+  h.release_in(kSmall, 1, 100);
+  REQUIRE(h.last<protocol::Revoke>(kNear)->keep_chunks < h.held[kNear]);
+  h.from(kSmall, protocol::CancelJob{1});
+  h.release_in(kFar, 3, 900);
+  h.from(kCamera, protocol::JobDone{3, kMs});
+  CHECK(h.all<protocol::Run>(kFar).size() == runs);
+  h.answer_all();
+  CHECK(h.all<protocol::Run>(kFar).size() == runs + 1);
+}
+
 TEST_CASE("stage: one that lacks nothing begins in spite of them") {
   Staged h;
   h.let_far_take_what_small_has();

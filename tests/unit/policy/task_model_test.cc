@@ -185,8 +185,8 @@ TEST_CASE("a lead waits for its first chunk and what is in flight, then goes in 
   CHECK(lead_ns(streaming, 4, 1, {}) == 300 + 14 + 13);
   CHECK(lead_ns(streaming, 40, 21, {}) == 300 + 14 + 4 + 210);
   // A step takes two round trips and a chunk, if that is longer than what is in flight.
-  CHECK(lead_ns(streaming, 40, 22, {}) == 300 + 14 + 214 + 14);
-  CHECK(lead_ns(streaming, 40, 22, {2, 1}) == 300 + 14 + 214 + 14 + 10 + 20);
+  CHECK(lead_ns(streaming, 40, 22, {}) == 300 + 14 + 216 + 14);
+  CHECK(lead_ns(streaming, 40, 22, {2, 1}) == 300 + 14 + 216 + 14 + 10 + 20);
   LinkModel none = link();
   none.prefetch_chunks = 0;
   CHECK(staging_link(none).lead_chunks == 0);
