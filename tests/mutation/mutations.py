@@ -545,7 +545,8 @@ MUTATIONS = (
         "best effort that ran in the window counts for whoever joins",
         "csrc/arbiter/admission.cc",
         "if (!edf() || longest_ns == 0 || !window_counts(device)) return true;",
-        "if (!edf() || longest_ns == 0 || !window_counts(device) || promised(*device.holder)) return true;",
+        "if (!edf() || longest_ns == 0 || !window_counts(device)) return true;\n"
+        "  if (promised(*device.holder)) return true;",
     ),
     Mutation(
         "what is on its way out of a prefix is copied out first",
