@@ -126,6 +126,10 @@ Result<std::map<std::string, arbiter::TaskOverride>> read_tasks_file(const std::
       return fail(
           at(table.where, "the deadline of \"" + task.name + "\" is longer than its period"));
     }
+    const int64_t due_ns = timing.deadline_ns > 0 ? timing.deadline_ns : timing.period_ns;
+    if (due_ns > 0 && timing.wcet_ns > due_ns) {
+      return fail(at(table.where, "a job of \"" + task.name + "\" takes longer than its deadline"));
+    }
     if (task.size_bytes > 0 && task.mutable_bytes > task.size_bytes) {
       return fail(at(table.where, "\"" + task.name + "\" has more mutable memory than memory"));
     }

@@ -68,7 +68,11 @@ def _png(path: Path | None) -> Path | None:
 Tasks = Annotated[Path, typer.Argument(help="Task file (TOML), as rtswapd --tasks takes it.")]
 Budget = Annotated[str, typer.Option(help="Device memory for models: 16GiB.")]
 LinkSpeed = Annotated[
-    str | None, typer.Option("--link", help="Host to device, the worst: 24 (GB/s), 12.5GiB/s.")
+    str | None,
+    typer.Option(
+        "--link",
+        help="Host to device, the worst: 24 (GB/s), 12.5GiB/s. Default: the profiles' slowest.",
+    ),
 ]
 Chunk = Annotated[str | None, typer.Option(help="Unit of memory (default: by budget).")]
 Plot = Annotated[Path | None, typer.Option(help="Write a PNG.", callback=_png)]
@@ -105,13 +109,14 @@ def plan(
 ) -> None:
     """Would these tasks be promised their deadlines? Exit status 0: yes, 1: no."""
     from rtswap.offline.device import parse_device
-    from rtswap.offline.plan import make_plan
+    from rtswap.offline.plan import make_plan, why_no_curve
     from rtswap.offline.tables import print_plan
-    from rtswap.offline.task_file import read_task_file
+    from rtswap.offline.task_file import measured_link, read_task_file
 
     with _usage_errors():
-        answer = make_plan(read_task_file(tasks), parse_device(budget, link, chunk))
-        if plot:
+        specs = read_task_file(tasks)
+        answer = make_plan(specs, parse_device(budget, link, chunk, measured_link(specs)))
+        if plot and not (nothing_to_draw := why_no_curve(answer)):
             from rtswap.offline.picture import draw_demand
 
             draw_demand(answer, plot)
@@ -119,6 +124,8 @@ def plan(
         typer.echo(dumps(answer.as_json(), indent=2))
     else:
         print_plan(answer, _console())
+    if plot and nothing_to_draw:
+        typer.echo(f"{plot} is not written: {nothing_to_draw}", err=True)
     raise typer.Exit(0 if answer.admitted else 1)
 
 
@@ -133,7 +140,9 @@ def simulate(
     variation: Annotated[
         float, typer.Option(min=0, max=1, help="Jobs take between (1 - this) of their cost and it.")
     ] = 0.0,
-    jitter: Annotated[str, typer.Option(help="Releases come up to this much later.")] = "0ms",
+    jitter: Annotated[
+        str, typer.Option(help="Releases come up to this much after their instants.")
+    ] = "0ms",
     faults: Annotated[
         float, typer.Option(min=0, help="Expected crashes, lost links, ... of each kind a second.")
     ] = 0.0,
@@ -144,13 +153,15 @@ def simulate(
     from rtswap.offline.simulate import Course, draw_timeline
     from rtswap.offline.simulate import simulate as run
     from rtswap.offline.tables import print_simulation
-    from rtswap.offline.task_file import read_task_file
+    from rtswap.offline.task_file import measured_link, read_task_file
     from rtswap.units import parse_duration_ns
 
     with _usage_errors():
         horizon_ns = parse_duration_ns(horizon, "--horizon")
         course = Course(horizon_ns, seed, variation, parse_duration_ns(jitter, "--jitter"), faults)
-        report = run(read_task_file(tasks), parse_device(budget, link, chunk), course)
+        specs = read_task_file(tasks)
+        device = parse_device(budget, link, chunk, measured_link(specs))
+        report = run(specs, device, course)
         if plot:
             draw_timeline(report, horizon_ns, plot)
     print_simulation(report, _console())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
 from rtswap.errors import InvalidArgument
 
@@ -23,24 +24,32 @@ _FACTORS = {
     "gib": 2**30,
     "tib": 2**40,
 }
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+# No more digits than any size has.
+_SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+# Of one size: more is a mistake of units, and more than chunks are counted.
+LARGEST_BYTES = 2**44
 
 Size = int | str
 
 
+def read_size(text: str) -> Fraction | None:
+    """Bytes of ``"4GiB"``, ``"1.5 MB"`` or ``"4096"``, exactly; none for what is not a size."""
+    match = _SIZE.fullmatch(text)
+    factor = _FACTORS.get(match[2].lower()) if match else None
+    return Fraction(match[1]) * factor if match and factor else None
+
+
 def parse_bytes(size: Size, what: str) -> int:
-    """Bytes of ``4294967296``, ``"4GiB"`` or ``"500 MB"``; more than zero."""
+    """Bytes of ``4294967296``, ``"4GiB"`` or ``"500 MB"``; more than zero, at most 16 TiB."""
     if isinstance(size, bool) or not isinstance(size, int | str):
         raise InvalidArgument(f"{what} must be bytes or a text such as '4GiB', not {size!r}.")
-    if isinstance(size, str):
-        match = _SIZE.fullmatch(size)
-        factor = _FACTORS.get(match[2].lower()) if match else None
-        if match is None or factor is None:
-            raise InvalidArgument(f"{what}={size!r} is not a size. Write '4GiB', '500MB' or bytes.")
-        size = int(float(match[1]) * factor)
-    if size <= 0:
-        raise InvalidArgument(f"{what} must be more than 0 bytes, not {size}.")
-    return size
+    number = read_size(size) if isinstance(size, str) else size
+    if number is None:
+        raise InvalidArgument(f"{what}={size!r} is not a size. Write '4GiB', '500MB' or bytes.")
+    if not 1 <= number <= LARGEST_BYTES:
+        raise InvalidArgument(f"{what}={size!r} is not between 1 byte and 16 TiB.")
+    return int(number)
 
 
 def parse_share(size: Size | float, total_bytes: int, what: str) -> int:

@@ -86,6 +86,7 @@ class Arbiter::State {
   void answer(Task& part);         // unless it has to wait for memory
   void change_timing(Task& task);  // to task.next_timing, and answers
   void remove_task(Task& task);
+  std::string origin_of_timing(const Task& task) const;
   void send_verdict(Task& part, bool request_refused, const Error& reason);
 
   // --- admission.cc ------------------------------------------------------------------------------

@@ -288,6 +288,16 @@ void Arbiter::State::remove_task(Task& task) {
   task.session->tasks.erase(task.id);
 }
 
+// Numbers that the client never gave should not puzzle it.
+std::string Arbiter::State::origin_of_timing(const Task& task) const {
+  const auto it = config_.overrides.find(task.name);
+  if (it == config_.overrides.end()) return {};
+  const Timing& said = it->second.timing;
+  if (said.period_ns == 0 && said.deadline_ns == 0 && said.wcet_ns == 0) return {};
+  return " (what the arbiter's task file says of \"" + task.name +
+         "\" counts, not what the task declares)";
+}
+
 void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error& reason) {
   Task& task = *part.lead;
   protocol::Verdict verdict;
@@ -295,6 +305,7 @@ void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error&
   verdict.state = state_of(task);
   verdict.request_refused = request_refused;
   verdict.reason = reason;
+  if (!reason.message.empty()) verdict.reason.message += origin_of_timing(task);
   verdict.timing = task.timing;
   verdict.resident = task.resident;
   verdict.late = task.late;

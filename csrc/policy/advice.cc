@@ -26,6 +26,11 @@ std::string mib(uint64_t chunks, const LinkModel& link) {
   return std::to_string((chunks * link.chunk_bytes) >> 20) + " MiB";
 }
 
+// Chunks of another size change what a swap costs, and a bank of another size may get them.
+std::string bank_of(uint64_t chunks, const LinkModel& link) {
+  return "a bank of " + mib(chunks, link) + " in chunks of " + mib(1, link);
+}
+
 std::string quoted(const std::string& name) { return "\"" + name + "\""; }
 
 // What of the work is for a slower task; the rest is for a larger bank.
@@ -106,10 +111,15 @@ Found longer_period(const AdmissionInput& input, Effort& effort) {
                 });
 }
 
-// In chunks; at most one that holds everything.
-Found larger_bank(const AdmissionInput& input, Effort& effort) {
+uint64_t chunks_of_all(const AdmissionInput& input) {
   uint64_t all = 0;
   for (const ArenaUse& arena : arenas_of(input)) all += arena.chunks;
+  return all;
+}
+
+// In chunks; at most one that holds everything.
+Found larger_bank(const AdmissionInput& input, Effort& effort) {
+  const uint64_t all = chunks_of_all(input);
   if (all <= input.bank_chunks || all > UINT32_MAX) return {};
   return search(input.bank_chunks, static_cast<int64_t>(all), 1, effort, [&](int64_t chunks) {
     AdmissionInput changed = input;
@@ -143,7 +153,7 @@ Advice change_that_fits(const AdmissionInput& input, int64_t most_effort) {
   advice.complete &= bank.complete;
   if (!bank.value) return advice;
   if (!advice.change.empty()) advice.change += ", or with ";
-  advice.change += "a bank of " + mib(static_cast<uint64_t>(*bank.value), input.link) + " (now " +
+  advice.change += bank_of(static_cast<uint64_t>(*bank.value), input.link) + " (now " +
                    mib(input.bank_chunks, input.link) + ")";
   return advice;
 }
@@ -171,19 +181,27 @@ void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Dec
             mib(shortage.largest_chunks, input.link) + " beside them";
   }
   decision.refusal.change =
-      "a bank of " + mib(shortage.reserved_chunks + shortage.largest_chunks, input.link);
+      bank_of(uint64_t{shortage.reserved_chunks} + shortage.largest_chunks, input.link);
   decision.reason =
       text + "; it would fit with " + decision.refusal.change + ", or with fewer resident tasks";
+}
+
+std::string unknown_link(const AdmissionInput& input, const Decision& decision) {
+  std::string restored = "a task";
+  for (size_t i = 0; i < decision.promises.size(); ++i) {
+    if (decision.promises[i].missing_chunks == 0) continue;
+    restored = quoted(input.promised[i].name);
+    break;
+  }
+  return restored + " would have to be restored for its jobs, and the speed of the link is not " +
+         "known: give it, or use " + bank_of(chunks_of_all(input), input.link) +
+         ", which holds every model";
 }
 
 // A restore of unknown speed, or the failure in `decision.refusal`.
 void explain_failure(const AdmissionInput& input, Decision& decision, int64_t most_effort) {
   if (!decision.refusal.failure) {
-    decision.reason =
-        quoted(input.promised[input.candidate].name) +
-        " and others would have to be restored for their jobs, and the restore bandwidth of the "
-        "device is not known yet: report it before opening tasks, or use a bank that holds every "
-        "model";
+    decision.reason = unknown_link(input, decision);
     return;
   }
   const Failure& failure = *decision.refusal.failure;

@@ -70,6 +70,7 @@ SimTask task_of(const py::dict& values) {
       .take("execution_max_ns", task.execution_max_ns)
       .take("spacing_ns", task.spacing_ns)
       .take("jitter_ns", task.jitter_ns)
+      .take("on_grid", task.on_grid)
       .take("offset_ns", task.offset_ns)
       .take("join_ns", task.join_ns)
       .take("arena_chunks", task.arena_chunks)
@@ -91,11 +92,11 @@ py::dict to_python(const SimTaskReport& task) {
       "reason"_a = task.verdict.reason.message, "block_ns"_a = task.verdict.block_ns,
       "mode"_a = task.verdict.staged ? "staged" : "direct", "lead_ns"_a = task.verdict.lead_ns,
       "released"_a = task.released, "met"_a = task.met, "missed"_a = task.missed,
-      "dropped"_a = task.dropped, "response_min_ns"_a = task.response_min_ns,
-      "response_median_ns"_a = task.response_median_ns, "response_max_ns"_a = task.response_max_ns,
-      "response_bound_ns"_a = task.response_bound_ns, "bound_ns"_a = task.verdict.response_bound_ns,
-      "above_bound"_a = task.above_bound, "restored_bytes"_a = task.restored_bytes,
-      "evicted_bytes"_a = task.evicted_bytes);
+      "dropped"_a = task.dropped, "early"_a = task.early,
+      "response_min_ns"_a = task.response_min_ns, "response_median_ns"_a = task.response_median_ns,
+      "response_max_ns"_a = task.response_max_ns, "response_bound_ns"_a = task.response_bound_ns,
+      "bound_ns"_a = task.verdict.response_bound_ns, "above_bound"_a = task.above_bound,
+      "restored_bytes"_a = task.restored_bytes, "evicted_bytes"_a = task.evicted_bytes);
 }
 
 py::dict to_python(const arbiter::Trace& event) {

@@ -137,12 +137,27 @@ void Client::on(const protocol::Verdict& message) {
 void Client::schedule_release(int64_t earliest_ns) {
   const int64_t spacing_ns = task_.spacing_ns != 0 ? task_.spacing_ns : task_.period_ns;
   int64_t next_ns = earliest_ns;
-  if (last_release_ns_ >= 0) {
+  if (task_.on_grid) {
+    next_ns = next_on_grid(earliest_ns);
+  } else if (last_release_ns_ >= 0) {
     next_ns = std::max(next_ns,
                        last_release_ns_ + spacing_ns + world_.random.between(0, task_.jitter_ns));
   }
   next_release_ns_ = std::max(next_ns, world_.timeline.now_ns());
   later(next_release_ns_, &Client::release_next);
+}
+
+int64_t Client::next_on_grid(int64_t earliest_ns) {
+  const int64_t spacing_ns = task_.spacing_ns != 0 ? task_.spacing_ns : task_.period_ns;
+  const int64_t now_ns = world_.timeline.now_ns();
+  if (last_release_ns_ < 0) {
+    grid_ns_ = std::max(earliest_ns, now_ns);
+  } else {
+    // Those that a process did not see, frozen or gone, are left out.
+    const int64_t behind_ns = now_ns - task_.jitter_ns - grid_ns_;
+    grid_ns_ += std::max<int64_t>(1, (behind_ns + spacing_ns - 1) / spacing_ns) * spacing_ns;
+  }
+  return std::max(grid_ns_ + world_.random.between(0, task_.jitter_ns), last_release_ns_ + 1);
 }
 
 void Client::release_next() {
@@ -156,11 +171,19 @@ void Client::release_next() {
     const int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
     const int64_t stamp_ns =
         now_ns - (task_.stamp_age_ns > 0 ? world_.random.between(0, task_.stamp_age_ns) : 0);
-    PendingJob job{stamp_ns,
-                   task_.period_ns == 0 ? protocol::kNoDeadline_ns : stamp_ns + relative_ns, false};
+    PendingJob job;
+    job.release_ns = job.counts_from_ns = stamp_ns;
+    if (task_.on_grid && counts_from_ns_ >= 0) {
+      job.counts_from_ns = std::max(stamp_ns, counts_from_ns_ + task_.period_ns);
+    }
+    counts_from_ns_ = job.counts_from_ns;
+    report_.early += job.counts_from_ns > stamp_ns;
+    const bool aperiodic = task_.period_ns == 0;
+    job.deadline_ns = aperiodic ? protocol::kNoDeadline_ns : job.counts_from_ns + relative_ns;
     ++report_.released;
     jobs_[++last_job_] = job;
-    send(protocol::Release{last_job_, kTask, job.release_ns, job.deadline_ns});
+    send(protocol::Release{last_job_, kTask, stamp_ns,
+                           aperiodic ? protocol::kNoDeadline_ns : stamp_ns + relative_ns});
     if (task_.cancelled_share > 0 && world_.random.unit() < task_.cancelled_share) {
       // Mostly early: while its memory comes in.
       const int64_t latest_ns = relative_ns >> world_.random.between(0, 7);
@@ -298,7 +321,7 @@ void Client::end_job() {
   const int64_t now_ns = world_.timeline.now_ns();
   const PendingJob job = jobs_.at(*running_);
   world_.checker.ended(session_);
-  const int64_t response_ns = now_ns - job.release_ns;
+  const int64_t response_ns = now_ns - job.counts_from_ns;
   responses_.push_back(response_ns);
   int64_t at_release_ns = 0;
   int64_t largest_ns = 0;

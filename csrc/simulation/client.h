@@ -43,6 +43,7 @@ class Client {
  private:
   struct PendingJob {
     int64_t release_ns = 0;
+    int64_t counts_from_ns = 0;  // later than its release if that came early
     int64_t deadline_ns = 0;
     bool granted = false;
     uint32_t first_chunks = 0;
@@ -63,6 +64,7 @@ class Client {
 
   void release_next();
   void schedule_release(int64_t earliest_ns);
+  int64_t next_on_grid(int64_t earliest_ns);
   void cancel(protocol::JobId id);
   SimArena& arena(protocol::ArenaId id) { return arenas_[id - 1]; }
   bool wholly_resident() const;
@@ -106,6 +108,8 @@ class Client {
   protocol::JobId last_job_ = 0;
   bool releasing_ = false;
   int64_t last_release_ns_ = -1;
+  int64_t counts_from_ns_ = -1;  // of the last release that was sent
+  int64_t grid_ns_ = 0;          // where the next release would be without jitter
   int64_t next_release_ns_ = 0;
   int64_t last_planned_ns_ = -1;  // the plan carried out last
   enum class Wish : uint8_t { run, pause, leave };

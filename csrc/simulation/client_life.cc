@@ -85,6 +85,7 @@ void Client::end() {
   frozen_until_ns_ = 0;
   session_ = 0;
   resumed_ = 0;
+  counts_from_ns_ = -1;
   for (SimArena& arena : arenas_) arena.clear();
   World& world = world_;
   world.timeline.at(world.timeline.now_ns() + kDeathNotice_ns, [&world, session] {

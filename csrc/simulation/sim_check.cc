@@ -74,6 +74,9 @@ std::string mistake_in(const SimTask& task) {
                                               {"offset_ns", task.offset_ns},
                                               {"join_ns", task.join_ns}});
   if (!mistake.empty()) return mistake;
+  if (task.on_grid && task.spacing_ns == 0 && task.period_ns == 0) {
+    return "on_grid needs a spacing_ns or a period_ns";
+  }
   if (task.execution_min_ns > task.execution_max_ns) {
     return "execution_min_ns must not be more than execution_max_ns";
   }

@@ -28,8 +28,11 @@ struct SimTask {
   int64_t wcet_ns = 0;           // declared; 0: not known, stays warming
   int64_t execution_min_ns = 0;  // true execution is drawn between these; both 0: always wcet
   int64_t execution_max_ns = 0;
-  int64_t spacing_ns = 0;    // of releases; 0: the period
-  int64_t jitter_ns = 0;     // each release comes up to this much later than the spacing asks
+  int64_t spacing_ns = 0;  // of releases; 0: the period
+  int64_t jitter_ns = 0;   // each release comes up to this much later than the spacing asks
+  // The spacing is that of instants on a grid, as a clock has them: after a release that came late
+  // the next one comes early. Otherwise releases are at least the spacing apart.
+  bool on_grid = false;
   int64_t offset_ns = 0;     // of the first release, from SimConfig::first_release_ns
   int64_t stamp_age_ns = 0;  // each release is stamped up to this much earlier than it is sent
   // Of its jobs, so many are cancelled at a random instant before their deadline, if they have not
@@ -92,7 +95,8 @@ struct SimTaskReport {
   std::string name;
   protocol::Verdict verdict;  // the last one
   uint64_t released = 0, met = 0, missed = 0, dropped = 0, cancelled = 0;
-  // From nominal release to completion on the device, of jobs that ran. 0: none.
+  uint64_t early = 0;  // released less than a period after the one before: count from then on
+  // From when it counts to completion on the device, of jobs that ran. 0: none.
   int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
   int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was
   // Jobs released under a promise that took longer than every bound in force from release to end,

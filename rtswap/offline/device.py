@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rtswap import _core
 from rtswap.errors import InvalidArgument
-from rtswap.units import parse_bytes, show_bytes
+from rtswap.units import parse_bytes, read_size, show_bytes
 
 GRANULARITY_BYTES = 2 << 20  # of device memory, as rtswapd sees it on every GPU
 # Beyond these a unit was meant otherwise.
@@ -28,7 +28,10 @@ class Device:
         return self.chunk_bytes * self.chunk_count
 
 
-def parse_device(budget: str, link: str | None, chunk: str | None) -> Device:
+def parse_device(
+    budget: str, link: str | None, chunk: str | None, measured_bytes_per_s: int = 0
+) -> Device:
+    """The device of three options; without ``link``, one as fast as was measured."""
     budget_bytes = parse_bytes(budget, "--budget")
     chunk_bytes = (
         parse_bytes(chunk, "--chunk") if chunk else _core.default_chunk_bytes(budget_bytes)
@@ -39,7 +42,8 @@ def parse_device(budget: str, link: str | None, chunk: str | None) -> Device:
         raise InvalidArgument(
             f"--budget={budget!r} is less than one chunk of {show_bytes(chunk_bytes)}."
         )
-    return Device(chunk_bytes, budget_bytes // chunk_bytes, parse_link(link) if link else 0)
+    bytes_per_s = parse_link(link) if link else measured_bytes_per_s
+    return Device(chunk_bytes, budget_bytes // chunk_bytes, bytes_per_s)
 
 
 def parse_link(text: str) -> int:
@@ -47,10 +51,12 @@ def parse_link(text: str) -> int:
     plain = text.strip()
     if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", plain):
         plain += "GB"
-    bytes_per_s = parse_bytes(plain.removesuffix("/s"), "--link")
+    bytes_per_s = read_size(plain.removesuffix("/s"))
+    if bytes_per_s is None:
+        raise InvalidArgument(f"--link={text!r} is no speed. Write 24 (GB/s), '12.5GiB/s'.")
     if not _SLOWEST_LINK_BYTES_PER_S <= bytes_per_s <= _FASTEST_LINK_BYTES_PER_S:
         raise InvalidArgument(
-            f"--link={text!r} is {bytes_per_s / 1e9:g} GB/s. A number without a unit counts GB/s: "
-            "write 24, '24GB/s' or '800MB/s'."
+            f"--link={text!r} is {float(bytes_per_s) / 1e9:g} GB/s. A number without a unit counts "
+            "GB/s: write 24, '24GB/s' or '800MB/s'."
         )
-    return bytes_per_s
+    return int(bytes_per_s)

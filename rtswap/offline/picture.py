@@ -23,13 +23,16 @@ MOST_DEADLINES = 4000  # more steps than a picture can show
 
 
 def draw_demand(plan: Plan, path: Path) -> None:
-    """Writes a PNG of the demand in every window up to a few of the longest deadlines."""
+    """Writes a PNG of the demand in every window up to a few of the longest deadlines.
+
+    REQUIRES: why_no_curve() is None.
+    """
     points, demand = demand_curve(plan, _until_ns(plan))
+    staged = any(task.mode == "staged" for task in plan.tasks)
     figure, axis = pyplot.subplots(figsize=(9, 5), layout="constrained")
     # Logarithmic: it is in the shortest windows that demand comes close.
     axis.set(xscale="log", yscale="log")
-    start_ms = max(points[0] / 1e6, 1e-3) if points else 1.0
-    end_ms = max([point / 1e6 for point in points], default=1.0)
+    start_ms, end_ms = max(points[0] / 1e6, 1e-3), points[-1] / 1e6
     axis.plot(
         [start_ms, end_ms],
         [start_ms, end_ms],
@@ -42,7 +45,7 @@ def draw_demand(plan: Plan, path: Path) -> None:
         [value / 1e6 for value in demand],
         where="post",
         color=DEMAND,
-        label="most that may be asked of it",
+        label=f"most that {'direct ' if staged else ''}jobs may ask of it, one block in the way",
     )
     if plan.failing_window_ns and plan.failing_demand_ns:
         window_ms = plan.failing_window_ns / 1e6
@@ -70,9 +73,10 @@ def draw_demand(plan: Plan, path: Path) -> None:
 
 
 def _until_ns(plan: Plan) -> int:
-    tasks = [task.spec for task in plan.tasks if task.spec.period_ns]
-    until_ns = max([3 * spec.deadline_ns for spec in tasks], default=0)
+    promised = [task for task in plan.tasks if task.spec.period_ns]
+    until_ns = max(3 * task.spec.deadline_ns for task in promised)
     if plan.failing_window_ns:
         until_ns = max(min(until_ns, 10 * plan.failing_window_ns), plan.failing_window_ns)
-    rate = sum(1 / spec.period_ns for spec in tasks)
-    return min(until_ns, round(MOST_DEADLINES / rate)) if rate else 0
+    rate = sum(1 / task.spec.period_ns for task in promised)
+    first_ns = min(task.spec.deadline_ns for task in promised if task.mode == "direct")
+    return max(min(until_ns, round(MOST_DEADLINES / rate)), first_ns)

@@ -20,7 +20,7 @@ class TaskPlan:
     mode: str  # "direct", or "staged": restored in the background before it takes the GPU
     lead_bytes: int  # of a staged one, restored so,
     lead_ns: int  # and how long that takes if no direct job comes in between
-    block_ns: int  # longest that one job holds the GPU
+    block_ns: int | None  # longest that one job holds the GPU; None: not known
     bound_ns: int | None  # of the response; None: nothing is promised
     limited_by: str  # one sentence
 
@@ -77,6 +77,10 @@ class Plan:
         }
 
 
+# Of a restore over a link of unknown speed.
+_UNKNOWN_NS = 2**63 - 1
+
+
 def make_plan(specs: list[TaskSpec], device: Device) -> Plan:
     """Asks the planner and the test that decide at run time."""
     answer = _core.plan(
@@ -119,6 +123,7 @@ def _task_plan(
     device: Device,
 ) -> TaskPlan:
     bound = values.get("response_ns") if spec.period_ns else None
+    known = spec.wcet_ns > 0 and values["block_ns"] != _UNKNOWN_NS
     return TaskPlan(
         spec=spec,
         resident_bytes=min(values["resident_chunks"] * device.chunk_bytes, spec.size_bytes),
@@ -126,9 +131,13 @@ def _task_plan(
         mode=values["mode"],
         lead_bytes=min(values["lead_chunks"] * device.chunk_bytes, spec.size_bytes),
         lead_ns=values["lead_ns"],
-        block_ns=values["block_ns"],
+        block_ns=values["block_ns"] if known else None,
         bound_ns=bound,
-        limited_by=_sentence(spec, values, promised, answer) if bound else _unpromised(spec),
+        limited_by=(
+            _sentence(spec, values, promised, answer)
+            if bound
+            else _unpromised(spec, values["block_ns"], promised, answer)
+        ),
     )
 
 
@@ -160,17 +169,48 @@ def _sentence(
     return f"{spec.name}{ahead} waits at most {' and '.join(parts)}"
 
 
-def _unpromised(spec: TaskSpec) -> str:
+def _unpromised(
+    spec: TaskSpec, block_ns: int, promised: list[TaskSpec], answer: dict[str, Any]
+) -> str:
+    """When best effort runs, by the rules of csrc/arbiter/dispatch.cc."""
     if spec.period_ns:
-        return "nothing is promised: the set is refused"
+        return f"{spec.name}: nothing is promised, the set is refused"
     if not spec.wcet_ns:
-        return "best effort of unknown length: suspends promises while it runs"
-    return "best effort: runs when no promised job waits"
+        return f"{spec.name} is best effort of unknown length: promises are suspended while it runs"
+    if not promised or block_ns <= answer["best_effort_block_ns"]:
+        return f"{spec.name} is best effort: it runs when no promised job waits"
+    long = f"a job may hold the GPU for {show_ms(block_ns)}"
+    hurried = min(promised, key=lambda other: other.period_ns)
+    if block_ns > hurried.period_ns:
+        return (
+            f"{spec.name} is best effort and never runs beside {hurried.name}: {long}, and "
+            f"{hurried.name} may come every {show_ms(hurried.period_ns)}"
+        )
+    return (
+        f"{spec.name} is best effort: {long}, so it begins only where no promised job waits or may "
+        "come meanwhile"
+    )
+
+
+def why_no_curve(plan: Plan) -> str | None:
+    """Why there is no demand to draw, if so."""
+    promised = [task for task in plan.tasks if task.spec.period_ns]
+    if not plan.tasks:
+        return "there is no plan whose demand could be drawn"
+    if not promised:
+        return "no task has a period, so none has a demand"
+    if any(task.block_ns is None for task in promised):
+        return "without --link it is not known for how long jobs hold the GPU"
+    if all(task.mode == "staged" for task in promised):
+        return "all tasks are staged; the curve is that of direct ones"
+    return None
 
 
 def demand_curve(plan: Plan, until_ns: int) -> tuple[list[int], list[int]]:
     """Window lengths up to `until_ns` and the most that direct tasks may ask of the GPU in each,
     with the longest block that may be in the way: where it exceeds the window, the set fails.
+
+    REQUIRES: why_no_curve() is None.
     """
     tasks = [task for task in plan.tasks if task.spec.period_ns]
     points = sorted(
@@ -188,10 +228,10 @@ def _demand_ns(plan: Plan, tasks: list[TaskPlan], window_ns: int) -> int:
     demand = plan.release_latency_ns
     blocking = plan.best_effort_block_ns
     for task in tasks:
-        spec = task.spec
+        spec, block_ns = task.spec, task.block_ns or 0
         if task.mode == "direct" and spec.deadline_ns <= window_ns:
             jobs = 1 + (window_ns - spec.deadline_ns) // spec.period_ns
-            demand += jobs * task.block_ns
+            demand += jobs * block_ns
         else:
-            blocking = max(blocking, task.block_ns)
+            blocking = max(blocking, block_ns)
     return demand + blocking

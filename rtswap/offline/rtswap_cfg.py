@@ -1,17 +1,19 @@
 """RT-Swap's configuration (``rtswap_cfg.txt``) as a task file.
 
 One line a task: model type, period in ms, swap volume in bytes, number of objects in swap space,
-their indices. The volume becomes the size of the model. The format knows neither costs nor names.
+their indices. The format knows neither costs, nor names, nor how much of a model is never swapped.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rtswap.errors import InvalidArgument
 from rtswap.offline.text_file import read_lines
 
 _FIXED_FIELDS = 4  # before the indices
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 def import_rtswap_cfg(path: Path) -> str:
@@ -23,15 +25,18 @@ def import_rtswap_cfg(path: Path) -> str:
     if not tasks:
         raise InvalidArgument(f"{path} describes no task.")
     head = (
-        f"# From {path.name}, a configuration of RT-Swap. It does not say what a job costs:\n"
-        "# set wcet_ms of each task (rtswap.register(..., example_inputs=...) measures it).\n"
+        f"# From {path.name}, a configuration of RT-Swap. To be completed:\n"
+        "# - name: as the program calls the task in rtswap.register(name=...); rtswapd goes by it\n"
+        "# - wcet_ms: what a job costs; `rtswap profile` measures it\n"
+        "# - size: the whole model. Here it is the swap volume; what RT-Swap keeps on the GPU\n"
+        "#   is not in its file and has to be added\n"
     )
     return head + "".join(tasks)
 
 
 def _task(line: str, where: str, count: int) -> str:
     fields = [field.strip() for field in line.strip().rstrip(",").split(",")]
-    if not all(field.isdecimal() for field in fields) or len(fields) < _FIXED_FIELDS:
+    if not all(map(_NUMBER.fullmatch, fields)) or len(fields) < _FIXED_FIELDS:
         raise InvalidArgument(
             f"{where}: a task is whole numbers with commas between: model type, period in ms, "
             f"swap volume in bytes, number of objects, their indices; not {line.strip()!r}."
@@ -42,9 +47,10 @@ def _task(line: str, where: str, count: int) -> str:
             f"{where}: {objects} objects are announced and {len(fields) - _FIXED_FIELDS} indices "
             "follow."
         )
-    if period_ms == 0 or volume_bytes == 0:
-        raise InvalidArgument(f"{where}: period and swap volume must be more than 0.")
+    if period_ms == 0:
+        raise InvalidArgument(f"{where}: a period must be more than 0 ms.")
+    size = f"size = {volume_bytes}" if volume_bytes else "# size =   (RT-Swap swaps nothing of it)"
     return (
         f'\n[[task]]\nname = "task{count}-type{model}"\nperiod_ms = {period_ms}\n'
-        f"# wcet_ms =\nsize = {volume_bytes}\n"
+        f"# wcet_ms =\n{size}\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ class Course:
     horizon_ns: int
     seed: int = 1
     variation: float = 0.0  # jobs take between (1 - variation) of their cost and all of it
-    jitter_ns: int = 0  # releases come up to this much later than their period asks
+    jitter_ns: int = 0  # releases come up to this much after their instants, a period apart
     faults_per_s: float = 0.0  # each of: crashes, lost links, hangs, failed restores
 
 
@@ -91,10 +92,7 @@ def simulate(specs: list[TaskSpec], device: Device, course: Course) -> Simulated
         [_client(spec, device, course, index) for index, spec in enumerate(specs)],
     )
     return Simulated(
-        tasks=[
-            TaskOutcome(**{name: task[name] for name in TaskOutcome.__dataclass_fields__})
-            for task in report["tasks"]
-        ],
+        tasks=[_outcome(task) for task in report["tasks"]],
         trace=report["trace"],
         violations=report["violations"],
         suspensions=report["suspensions"],
@@ -102,6 +100,13 @@ def simulate(specs: list[TaskSpec], device: Device, course: Course) -> Simulated
         with_faults=course.faults_per_s > 0,
         longest_period_ns=max((spec.period_ns for spec in specs), default=0),
     )
+
+
+def _outcome(task: dict[str, Any]) -> TaskOutcome:
+    values = {name: task[name] for name in TaskOutcome.__dataclass_fields__}
+    # The arbiter tells equal names apart by their process; here every name is one task.
+    values["reason"] = re.sub(r'"([^"]*)@[0-9]+"', r'"\1"', values["reason"])
+    return TaskOutcome(**values)
 
 
 def _check_simulable(specs: list[TaskSpec]) -> None:
@@ -127,6 +132,7 @@ def _client(spec: TaskSpec, device: Device, course: Course, index: int) -> dict[
         "execution_min_ns": round(spec.wcet_ns * (1 - course.variation)),
         "execution_max_ns": spec.wcet_ns,
         "jitter_ns": course.jitter_ns,
+        "on_grid": True,
         "arena_chunks": spec.chunks(device.chunk_bytes),
         "mutable_chunks": spec.mutable_chunks(device.chunk_bytes),
         "layers": spec.layers(device.chunk_bytes),
@@ -152,25 +158,24 @@ def picture_jobs(trace: list[dict[str, Any]]) -> list[Any]:
     from rtswap.demo.tally import JobRecord
     from rtswap.timeline import task_name
 
-    ends: dict[tuple[str, int], int] = {}
-    missed: set[tuple[str, int]] = set()
-    released: dict[tuple[str, int], dict[str, Any]] = {}
+    jobs: list[dict[str, dict[str, Any]]] = []  # of each, its events by kind
+    last: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     for event in trace:
         key = (event["task"], event["job"])
         if event["kind"] == "released":
-            released[key] = event
-        elif event["kind"] == "run_end":
-            ends[key] = event["at_ns"]
-        elif event["kind"] == "missed":
-            missed.add(key)
+            # A client that comes back after a crash counts its jobs anew.
+            last[key] = {}
+            jobs.append(last[key])
+        if key in last:
+            last[key].setdefault(event["kind"], event)
     return [
         JobRecord(
-            task=task_name(event["task"]),
-            index=event["job"],
-            release_ns=event["release_ns"],
-            deadline_ns=event["deadline_ns"],
-            outcome="dropped" if key not in ends else "missed" if key in missed else "met",
-            end_ns=ends.get(key, 0),
+            task=task_name(job["released"]["task"]),
+            index=job["released"]["job"],
+            release_ns=job["released"]["release_ns"],
+            deadline_ns=job["released"]["deadline_ns"],
+            outcome="dropped" if "run_end" not in job else "missed" if "missed" in job else "met",
+            end_ns=job["run_end"]["at_ns"] if "run_end" in job else 0,
         )
-        for key, event in released.items()
+        for job in jobs
     ]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from rtswap.offline.plan import Plan, TaskPlan
 from rtswap.offline.simulate import Simulated
 from rtswap.units import show_bytes
-
-UNKNOWN_NS = 2**63 - 1  # a restore over a link of unknown speed
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -24,14 +23,14 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"link {link}"
     )
     if not plan.admitted:
-        console.print(plan.reason)
-        if not device.bytes_per_s:
+        console.print(escape(plan.reason))
+        if not device.bytes_per_s and any(task.restored_bytes for task in plan.tasks):
             console.print("Without --link nothing that must be restored can be promised: give it.")
     if plan.tasks:
         console.print(_plan_table(plan))
         for task in plan.tasks:
             if plan.admitted or not task.spec.period_ns:
-                console.print(f"  {task.limited_by}")
+                console.print(f"  {escape(task.limited_by)}")
     if plan.admitted:
         console.print(f"  load of the GPU with all restores: {plan.utilisation:.0%}")
 
@@ -57,7 +56,7 @@ def _plan_table(plan: Plan) -> Table:
 def _plan_row(task: TaskPlan) -> list[str]:
     spec = task.spec
     return [
-        spec.name,
+        escape(spec.name),
         _ms(spec.period_ns),
         _ms(spec.deadline_ns),
         _ms(spec.wcet_ns),
@@ -65,7 +64,7 @@ def _plan_row(task: TaskPlan) -> list[str]:
         _mib(task.resident_bytes),
         _mib(task.restored_bytes),
         _ms(task.lead_ns) if task.mode == "staged" else task.mode,
-        "?" if task.block_ns == UNKNOWN_NS else _ms(task.block_ns),
+        "?" if task.block_ns is None else _ms(task.block_ns),
         _ms(task.bound_ns or 0),
     ]
 
@@ -95,18 +94,22 @@ def print_simulation(report: Simulated, console: Console) -> None:
         counts = (task.released, task.met, task.missed, task.dropped)
         times = (task.response_median_ns, task.response_max_ns, task.bound_ns)
         table.add_row(
-            task.name, task.state, *map(str, counts), *map(_ms, times), str(task.above_bound)
+            escape(task.name),
+            task.state,
+            *map(str, counts),
+            *map(_ms, times),
+            str(task.above_bound),
         )
     console.print(table)
     for task in report.tasks:
         if task.reason:
-            console.print(f"  {task.name}: {task.reason}")
+            console.print(f"  {escape(f'{task.name}: {task.reason}')}")
     if report.suspensions:
         console.print(f"  promises were suspended, in all {report.suspensions} times")
     for violation in report.violations:
-        console.print(f"  an invariant was broken, please report this: {violation}")
+        console.print(f"  an invariant was broken, please report this: {escape(violation)}")
     if report.refused:
-        console.print(f"  [bold]nothing was promised to {', '.join(report.refused)}")
+        console.print(f"  [bold]nothing was promised to {escape(', '.join(report.refused))}")
     console.print(
         "  every promise was kept" if report.kept else "  [bold]not every promise was kept"
     )
@@ -116,7 +119,7 @@ def print_simulation(report: Simulated, console: Console) -> None:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, overflow="fold")  # whole, if need be on several lines
     for heading in others:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -70,7 +70,7 @@ def _spec_of(table: Table, folder: Path) -> TaskSpec:
     spec = TaskSpec(table.where)
     for entry in table.entries:
         if entry.key == "profile":
-            spec.profile = read_profile(folder / _text(entry))
+            spec.profile = _profile(entry, folder)
         else:
             _apply(entry, spec)
     if not spec.name:
@@ -85,6 +85,13 @@ def _spec_of(table: Table, folder: Path) -> TaskSpec:
         raise InvalidArgument(f'{table.where}: "{spec.name}" has a deadline and no period.')
     spec.deadline_ns = spec.deadline_ns or spec.period_ns
     return spec
+
+
+def _profile(entry: Entry, folder: Path) -> Profile:
+    try:
+        return read_profile(folder / _text(entry))
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{entry.where}: {error}") from None
 
 
 def _apply(entry: Entry, spec: TaskSpec) -> None:
@@ -178,7 +185,7 @@ def _bytes(entry: Entry) -> int:
         raise InvalidArgument(
             f'{entry.where}: {entry.key} takes a size, such as "512MiB" or "4GB".'
         )
-    return parse_bytes(text, entry.key)
+    return parse_bytes(text, f"{entry.where}: {entry.key}")
 
 
 def _share_models(specs: list[TaskSpec]) -> None:
@@ -200,6 +207,11 @@ def _share_models(specs: list[TaskSpec]) -> None:
 
 
 def _check_plannable(spec: TaskSpec) -> None:
+    if not spec.size_bytes and spec.model != spec.name:
+        raise InvalidArgument(
+            f'{spec.where}: no task gives the model "{spec.model}" of "{spec.name}" a size; '
+            'planning needs it. Is it spelled so elsewhere? If not, write size = "900MiB" here.'
+        )
     if not spec.size_bytes:
         raise InvalidArgument(
             f'{spec.where}: "{spec.name}" has no size; planning needs it. Write size = "900MiB": '
@@ -216,6 +228,12 @@ def _check_plannable(spec: TaskSpec) -> None:
         raise InvalidArgument(
             f'{spec.where}: a job of "{spec.name}" takes longer than its deadline.'
         )
+
+
+def measured_link(specs: list[TaskSpec]) -> int:
+    """Bytes per second to the device, the slowest of the tasks' profiles; 0: there is none."""
+    profiles = [spec.profile for spec in specs if spec.profile]
+    return min((profile.restore_both_ways_bytes_per_s for profile in profiles), default=0)
 
 
 def planner_tasks(specs: list[TaskSpec], chunk_bytes: int) -> list[dict[str, Any]]:

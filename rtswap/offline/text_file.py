@@ -12,6 +12,7 @@ def read_lines(path: Path) -> list[str]:
     """``InvalidArgument`` says why a file cannot be read."""
     try:
         with reading(path):
-            return path.read_text(encoding="utf-8").splitlines()
+            # "-sig": some editors begin a file with a byte order mark.
+            return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} cannot be read: it is no text in UTF-8.") from None

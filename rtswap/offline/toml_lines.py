@@ -19,6 +19,7 @@ Value = str | int | float | bool
 _HEADER = re.compile(r"(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
 _PAIR = re.compile(r"""([A-Za-z0-9_-]+|"[^"]*"|'[^']*')\s*=\s*(.*)""")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9]+)?")
+_MOST_DIGITS = 100
 _BASIC = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LITERAL = re.compile(r"'[^']*'")
 
@@ -60,6 +61,8 @@ def _converted(text: str, where: str) -> Value:
         except ValueError:
             raise InvalidArgument(f"{where}: {text} has an escape that TOML lacks.") from None
     plain = text.replace("_", "")
+    if len(plain) > _MOST_DIGITS:
+        raise InvalidArgument(f"{where}: a number of {len(plain)} digits is not read.")
     return float(plain) if re.search("[.eE]", plain) else int(plain)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from rtswap.errors import InvalidArgument
@@ -27,6 +28,8 @@ def run(
     """``InvalidArgument`` for what cannot be measured, ``OSError`` for what cannot be written."""
     if not output.parent.is_dir():  # found before minutes of measuring
         raise InvalidArgument(f"--output {output}: there is no folder {output.parent}.")
+    if output.is_dir():
+        raise InvalidArgument(f"--output {output} is a folder: name a file in it.")
     inputs = make_inputs(shapes)
     request = Request(load_model(target), inputs, target, shapes, passes, simulate)
     columns = TextColumn("{task.description}"), BarColumn()
@@ -40,11 +43,13 @@ def run(
         profile = measure(request, progress)
     output.write_text(profile_text(profile), encoding="utf-8")
     _print(profile, console)
-    console.print(f"written: {output}")
+    console.print(f"written: {escape(str(output))}")
 
 
 def _print(profile: Profile, console: Console) -> None:
-    console.print(f"[bold]{profile.model}[/bold] on {profile.device} ({profile.device_uuid})")
+    console.print(
+        f"[bold]{escape(profile.model)}[/bold] on {profile.device} ({profile.device_uuid})"
+    )
     for name, value in _rows(profile):
         console.print(f"{name:<17} {value}")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rtswap import _core, runtime
 from rtswap.choices import CONTEXT_BYTES
 from rtswap.collect import Kind
-from rtswap.errors import InvalidArgument
+from rtswap.errors import Error, InvalidArgument
 from rtswap.measure import WARM_UP_JOBS, cost_of, execution_ns, job_after_idling, margin_of
 from rtswap.profile.file import Profile, Stretch, first_bytes
 from rtswap.register import register
@@ -63,6 +63,7 @@ def measure(request: Request, progress: Progress) -> Profile:
 
 
 def _measured(request: Request, task: Task, progress: Progress) -> Profile:
+    _try_inputs(request, task)
     device = runtime.require().device
     chunk_bytes = device["chunk_bytes"]
     simulated = bool(device["simulated"])
@@ -108,6 +109,21 @@ def _measured(request: Request, task: Task, progress: Progress) -> Profile:
             for chunks, ns in longer(cost.stretches, worst_ns - cost.worst_ns)
         ),
     )
+
+
+def _try_inputs(request: Request, task: Task) -> None:
+    """One pass; ``InvalidArgument`` says why there is none."""
+    inputs = [tensor.to(task.device) for tensor in request.inputs]
+    try:
+        with task.job(), torch.no_grad():
+            request.model(*inputs)
+    except Error:
+        raise
+    except Exception as error:
+        given = " ".join(f"--input {shape}" for shape in request.shapes) or "no --input"
+        raise InvalidArgument(
+            f"{request.target} does not run with {given}: {type(error).__name__}: {error}"
+        ) from error
 
 
 class _Passes:

@@ -71,6 +71,10 @@ def _input(text: str, generator: torch.Generator) -> Tensor:
             f"--input {text!r} is no shape. Write 1x3x640x640, or 8x384:int64 for another type."
         )
     shape = [int(size) for size in match[1].split("x")]
+    if 0 in shape:
+        raise InvalidArgument(
+            f"--input {text!r} has no elements; a pass over nothing costs nothing."
+        )
     if not kind.is_floating_point:
         return torch.zeros(shape, dtype=kind)
     return torch.randn(shape, generator=generator).to(kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from rtswap.errors import InvalidArgument
 from rtswap.offline.device import Device, parse_device, parse_link
 from rtswap.offline.plan import demand_curve, make_plan
 from rtswap.offline.rtswap_cfg import import_rtswap_cfg
-from rtswap.offline.simulate import Course, simulate
+from rtswap.offline.simulate import Course, picture_jobs, simulate
 from rtswap.offline.task_file import read_task_file
 
 MIB = 1 << 20
@@ -97,8 +98,19 @@ def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
     assert "neither" in mistake(tmp_path, "[[task]]\nname\n")
     assert "no name" in mistake(tmp_path, "[[task]]\nperiod_ms = 3\n")
     assert "describes no task" in mistake(tmp_path, "# nothing\n")
+    unknown = task('model = "other"')
+    assert 'no task gives the model "other" of "a" a size' in mistake(tmp_path, unknown)
+    for size in ('"0.1B"', '"17TiB"', "9" * 25, f'"{"9" * 400}"'):
+        assert "tasks.toml:5: size" in mistake(tmp_path, task(f"size = {size}"))
+    assert "tasks.toml:5: a number of 5001 digits" in mistake(
+        tmp_path, task(f"size = {'9' * 5001}")
+    )
     with pytest.raises(InvalidArgument, match="cannot be read"):
         read_task_file(tmp_path / "absent.toml")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert read_task_file(write(tmp_path, "\ufeff" + VEHICLE))[0].name == "detector"
 
 
 def test_tasks_of_one_model_share_its_memory(tmp_path: Path) -> None:
@@ -117,8 +129,16 @@ def test_links_and_budgets() -> None:
     assert parse_link("12.5GiB/s") == int(12.5 * (1 << 30))
     assert parse_device("16GiB", None, None).chunk_bytes == 32 * MIB
     assert parse_device("100MiB", None, "32MiB").chunk_count == 3
-    for wrong in ({"budget": "lots"}, {"chunk": "3MiB"}, {"link": "fast"}, {"budget": "1MiB"}):
-        with pytest.raises(InvalidArgument):
+    for wrong in (
+        {"budget": "lots"},
+        {"budget": "1MiB"},
+        {"budget": "99999999TiB"},
+        {"chunk": "3MiB"},
+        {"link": "fast"},
+        {"link": "-5"},
+    ):
+        [option] = wrong
+        with pytest.raises(InvalidArgument, match=f"--{option}"):
             parse_device(**{"budget": "1GiB", "link": None, "chunk": None, **wrong})
 
 
@@ -172,8 +192,10 @@ def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> Non
     assert plan.failing_demand_ns > 30_000_000
     assert plan.change.startswith("a bank of ")
     enough_mib = int(plan.change.split()[3])
-    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "6", None)).admitted
-    assert not make_plan(specs, parse_device(f"{enough_mib - 2}MiB", "6", None)).admitted
+    chunk = str(plan.device.chunk_bytes)
+    assert f"in chunks of {plan.device.chunk_bytes // MIB} MiB" in plan.change
+    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "6", chunk)).admitted
+    assert not make_plan(specs, parse_device(f"{enough_mib - 8}MiB", "6", chunk)).admitted
     # The curve of the picture fails in the same window.
     points, demand = demand_curve(plan, 30_000_000)
     assert points[-1] == 30_000_000
@@ -184,8 +206,47 @@ def test_a_link_of_unknown_speed_is_said_to_be(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
     plan = make_plan(specs, parse_device("2GiB", None, None))
     assert not plan.admitted
-    assert "bandwidth" in plan.reason
+    assert plan.reason.startswith('"planner" would have to be restored')
     assert make_plan(specs, parse_device("4GiB", None, None)).admitted
+
+
+BEST_EFFORT = """
+[[task]]
+name = "camera"
+period_ms = 100
+wcet_ms = 4
+size = "100MiB"
+
+[[task]]
+name = "mapper"
+wcet_ms = WCET
+size = "100MiB"
+"""
+
+
+@pytest.mark.parametrize(
+    ("wcet", "said"),
+    [
+        ("20", "runs when no promised job waits"),
+        ("97", "begins only where no promised job waits or may come meanwhile"),
+        ("500", "never runs beside camera: a job may hold the GPU for 501.0 ms"),
+    ],
+)
+def test_a_plan_says_when_best_effort_runs(tmp_path: Path, wcet: str, said: str) -> None:
+    specs = read_task_file(write(tmp_path, BEST_EFFORT.replace("WCET", wcet)))
+    plan = make_plan(specs, parse_device("1GiB", "24", None))
+    assert plan.admitted
+    assert plan.tasks[1].limited_by.startswith("mapper is best effort")
+    assert said in plan.tasks[1].limited_by
+    assert plan.tasks[1].block_ns == (int(wcet) + 1) * 1_000_000
+
+
+def test_best_effort_of_unknown_length_has_no_block(tmp_path: Path) -> None:
+    text = BEST_EFFORT.replace("wcet_ms = WCET\n", "")
+    plan = make_plan(read_task_file(write(tmp_path, text)), parse_device("150MiB", "24", None))
+    assert plan.tasks[1].block_ns is None
+    assert plan.as_json()["tasks"][1]["block_ns"] is None
+    assert "of unknown length: promises are suspended" in plan.tasks[1].limited_by
 
 
 def random_file(seed: int) -> str:
@@ -228,6 +289,33 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
     assert swapped > 10
 
 
+def test_jitter_does_not_thin_releases_out(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    device = parse_device("2500MiB", "24", None)
+    course = Course(horizon_ns=10_000_000_000)
+    even = simulate(specs, device, course)
+    uneven = simulate(specs, device, replace(course, jitter_ns=20_000_000))
+    assert uneven.kept
+    for before, after in zip(even.tasks, uneven.tasks, strict=True):
+        assert abs(before.released - after.released) <= 1
+    # Nobody's frames come closer than a period after each other and count so.
+    releases = [e["release_ns"] for e in uneven.trace if e["kind"] == "released"]
+    assert releases != [e["release_ns"] for e in even.trace if e["kind"] == "released"]
+    assert any("counts from" in e["detail"] for e in uneven.trace if e["kind"] == "released")
+
+
+def test_the_picture_has_every_job_of_a_client_that_crashes(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    course = Course(horizon_ns=10_000_000_000, faults_per_s=0.3)
+    report = simulate(specs, parse_device("1600MiB", "24", None), course)
+    jobs = picture_jobs(report.trace)
+    assert len(jobs) == sum(e["kind"] == "released" for e in report.trace)
+    assert len({(job.task, job.index) for job in jobs}) < len(jobs)  # some count anew
+    assert sum(job.outcome != "dropped" for job in jobs) >= sum(task.met for task in report.tasks)
+    assert any(job.outcome == "dropped" for job in jobs)
+    assert all(job.end_ns > job.release_ns for job in jobs if job.outcome != "dropped")
+
+
 def test_faults_show(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
     course = Course(horizon_ns=5_000_000_000, faults_per_s=2.0)
@@ -258,7 +346,16 @@ def test_rt_swaps_configuration_becomes_a_task_file(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, text.replace("# wcet_ms =", "wcet_ms = 1")))
     assert [spec.period_ns for spec in specs] == [500_000_000, 1_000_000_000]
     assert [spec.size_bytes for spec in specs] == [2097152, 4194304]
-    for wrong in ("5,500\n", "5,500,x,0\n", "5,500,4096,2,1\n", "5,0,4096,0\n", "\n"):
+    path.write_text("5,500,0,0\n", encoding="utf-8")  # it swaps nothing of that one
+    assert "# size =" in import_rtswap_cfg(path)
+    for wrong in (
+        f"5,500,{'9' * 5000},0\n",
+        "5,500\n",
+        "5,500,x,0\n",
+        "5,500,4096,2,1\n",
+        "5,0,4096,0\n",
+        "\n",
+    ):
         path.write_text(wrong, encoding="utf-8")
         with pytest.raises(InvalidArgument, match=r"rtswap_cfg\.txt"):
             import_rtswap_cfg(path)
@@ -299,11 +396,41 @@ def test_a_plan_says_what_was_forgotten_or_meant_in_another_unit(tmp_path: Path)
         assert done.exit_code in (1, 2), done.output
         return done.output
 
-    assert "Without --link" in plan("--budget", "2500MiB")
+    plot = tmp_path / "none.png"
+    without = plan("--budget", "2500MiB", "--plot", str(plot))
+    assert "Without --link" in without
+    assert f"{plot} is not written: without --link" in without.replace("\n", " ")
+    assert not plot.exists()
+    too_small = plan("--budget", "1000MiB", "--plot", str(plot))
+    assert "Without --link" not in too_small  # it would not help
+    assert "is not written: there is no plan" in too_small
     for link in ("24000000000", "24kB/s"):
         assert "counts GB/s" in plan("--budget", "2500MiB", "--link", link)
     too_large = plan("--budget", "100MiB", "--link", "24")  # no plan of the memory exists
     assert "2.5 GiB of models" in too_large
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    left, right = "camera[left]_of_the_vehicle", "camera[/right]_of_the_vehicle"
+    text = task('size = "8MiB"').replace('"a"', f'"{left}"')
+    text += task('size = "8MiB"').replace('"a"', f'"{right}"')
+    path = str(write(tmp_path, text))
+    flags = ["--budget", "64MiB", "--link", "24"]
+    for command in (["plan", path, *flags], ["simulate", path, *flags, "--horizon", "1s"]):
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        rows = [line.split()[0] for line in done.output.splitlines() if line.strip()]
+        shown = "".join(rows)  # a long one takes several lines
+        assert left in shown
+        assert right in shown
+
+
+def test_a_simulation_names_tasks_as_the_file_does(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, VEHICLE))
+    report = simulate(specs, parse_device("1540MiB", "6", None), Course(horizon_ns=10**9))
+    [reason] = [task.reason for task in report.tasks if task.reason]
+    assert '"detector"' in reason
+    assert "@" not in reason
 
 
 def test_a_simulation_does_not_blame_promises_for_faults(tmp_path: Path) -> None:

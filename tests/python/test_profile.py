@@ -172,6 +172,8 @@ def test_inputs_have_shapes_and_types() -> None:
     for wrong in ("", "3,4", "1x", "2:int65", "2:nn", "-1"):
         with pytest.raises(InvalidArgument, match="is no shape"):
             make_inputs([wrong])
+    with pytest.raises(InvalidArgument, match="has no elements"):
+        make_inputs(["2x0x3"])
 
 
 def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> Non
         with pytest.raises(InvalidArgument, match=r"tasks\.toml:1.*or the profile"):
             read_task_file(tasks)
     tasks.write_text(lines.replace("profile.toml", "absent.toml"))
-    with pytest.raises(InvalidArgument, match=r"absent\.toml cannot be read"):
+    with pytest.raises(InvalidArgument, match=r"tasks\.toml:4: .*absent\.toml cannot be read"):
         read_task_file(tasks)
 
 
@@ -258,6 +260,14 @@ def test_a_model_is_measured_on_the_simulated_device(
     done = runner.invoke(app, [*command, "--output", "no/folder/layers.toml"])
     assert done.exit_code == 2
     assert "there is no folder no/folder" in done.output
+    done = runner.invoke(app, [*command, "--output", "."])
+    assert done.exit_code == 2
+    assert "is a folder" in done.output
+    for shape in ([], ["--input", "4x7"]):
+        done = runner.invoke(app, ["profile", "measured_models:layers", *shape])
+        assert done.exit_code == 2
+        assert f"does not run with {' '.join(shape) or 'no --input'}" in done.output
+        assert len(done.output.splitlines()) == 1
 
 
 def one_layer_profile(tmp_path: Path, model: torch.nn.Module, **changes: object) -> str:

@@ -157,6 +157,10 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   CHECK_THAT(message("[[task]]\nname = \"a\"\nprofile = 3\n"), test::contains("profile takes"));
   CHECK_THAT(message("name = \"a\"\n"), test::contains("belongs into a [[task]]"));
   CHECK_THAT(message("[[tasks]]\nname = \"a\"\n"), test::contains("write [[task]], not"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = 9\ndeadline_ms = 3\nwcet_ms = 4\n"),
+             test::contains("takes longer than its deadline"));
+  CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = 9\nwcet_ms = 10\n"),
+             test::contains("takes longer than its deadline"));
   CHECK_THAT(read_tasks_file("/nonexistent.toml").error().message,
              test::contains("/nonexistent.toml"));
 }

@@ -83,6 +83,7 @@ struct Seen {
   int sets = 0;  // with staged tasks
   uint64_t jobs = 0;
   uint64_t cancelled = 0;
+  uint64_t early = 0;
   uint64_t swapped_bytes = 0;  // of staged tasks
   int waiting_runs = 0;        // staged tasks whose runs may have to wait for memory
   int close = 0;               // tasks whose longest response was more than 9/10 of their bound
@@ -100,6 +101,7 @@ void look_at(const SimConfig& config, const SimReport& report, Seen& seen) {
     REQUIRE(task.met + task.cancelled == task.released);
     seen.jobs += task.met;
     seen.cancelled += task.cancelled;
+    seen.early += task.early;
     seen.close += task.response_max_ns * 10 > verdict.response_bound_ns * 9;
     if (!verdict.staged) continue;
     seen.swapped_bytes += task.evicted_bytes;
@@ -112,12 +114,14 @@ TEST_CASE("staged: admitted sets keep their promise") {
   for (uint64_t seed = 1; seen.sets < 2000 && seed < 20000; ++seed) {
     Random random(seed * 23);
     const SimConfig config = staging_config(random, seed);
-    const std::vector<SimTask> tasks = mixed_tasks(random, config);
+    std::vector<SimTask> tasks = mixed_tasks(random, config);
     if (!becomes_staged(config, tasks)) continue;
+    for (SimTask& task : tasks) task.on_grid = seed % 3 == 0;
     INFO("seed " << seed);
     look_at(config, run(config, tasks), seen);
   }
   CHECK(seen.sets == 2000);
+  CHECK(seen.early > 1000);
   CHECK(seen.jobs > 100'000);
   CHECK(seen.waiting_runs > 100);
   CHECK(seen.swapped_bytes > 0);
@@ -131,6 +135,7 @@ TEST_CASE("staged: bounds that leave nothing over hold") {
     std::vector<SimTask> tasks = mixed_tasks(random, config);
     test::tighten(config, tasks);
     if (!becomes_staged(config, tasks)) continue;
+    for (SimTask& task : tasks) task.on_grid = seed % 3 == 0;
     INFO("seed " << seed);
     look_at(config, run(config, tasks), seen);
   }

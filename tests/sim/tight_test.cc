@@ -55,11 +55,13 @@ std::vector<SimTask> dense_tasks(Random& random, const SimConfig& config) {
 TEST_CASE("bounds that leave nothing over hold") {
   int sets = 0;
   int close = 0;
+  uint64_t early = 0;
   for (uint64_t seed = 1; seed <= 6000; ++seed) {
     Random random(seed * 17);
     const SimConfig config = slow_config(random, seed);
     std::vector<SimTask> tasks = dense_tasks(random, config);
     tighten(config, tasks);
+    for (SimTask& task : tasks) task.on_grid = seed % 3 == 0;
     const SimReport report = run(config, tasks);
     INFO("seed " << seed);
     test::require_all_as_charged(report);
@@ -67,10 +69,12 @@ TEST_CASE("bounds that leave nothing over hold") {
       if (task.verdict.state != protocol::TaskState::admitted) continue;
       test::require_kept(task);
       close += task.response_max_ns * 100 > task.verdict.response_bound_ns * 95;
+      early += task.early;
     }
     sets += all_admitted(report);
   }
   CHECK(sets > 1000);
+  CHECK(early > 1000);
   CHECK(close > 100);  // the bounds are nearly reached, so a term that is missing would show
 }
 

@@ -427,6 +427,19 @@ TEST_CASE("a task file of the daemon wins over the client") {
   CHECK(verdict.timing.deadline_ns == 50 * kMs);
   CHECK(verdict.resident);
   CHECK(verdict.late == protocol::LatePolicy::run);
+  CHECK(verdict.reason.message.empty());
+}
+
+TEST_CASE("a refusal says whose numbers it is about") {
+  Config config = one_device(8);
+  config.overrides["task1"] = TaskOverride{{50 * kMs, 20 * kMs, 30 * kMs}, {}, {}};
+  config.overrides["task2"].importance = 5;  // no number of its timing
+  Harness h(config);
+  h.open(1, 1, {500 * kMs, 500 * kMs, 5 * kMs});
+  CHECK_THAT(h.last<protocol::Verdict>(1)->reason.message,
+             contains("what the arbiter's task file says of \"task1\" counts"));
+  h.open(2, 1, {50 * kMs, 20 * kMs, 30 * kMs});
+  CHECK_THAT(h.last<protocol::Verdict>(2)->reason.message, !contains("task file"));
 }
 
 }  // namespace

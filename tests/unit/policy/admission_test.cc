@@ -87,12 +87,12 @@ TEST_CASE("a model larger than the bank is refused with both sizes") {
   CHECK_THAT(decision.reason, contains("32 MiB"));
 }
 
-TEST_CASE("nothing with a restore is promised before the bandwidth is known") {
+TEST_CASE("nothing with a restore is promised before the speed of the link is known") {
   AdmissionInput in = input({task("a", 500, 10, 1, 4), task("b", 500, 10, 2, 4)}, 7);
   in.link.restore_bytes_per_s = 0;
   const Decision decision = admit(in);
   CHECK_FALSE(decision.admitted);
-  CHECK_THAT(decision.reason, contains("bandwidth"));
+  CHECK_THAT(decision.reason, contains("the speed of the link is not known"));
   in.bank_chunks = 8;
   CHECK(admit(in).admitted);
 }
@@ -131,7 +131,7 @@ TEST_CASE("a refusal that memory would cure names the smallest bank that does") 
   in.bank_chunks = 8;
   const Decision decision = admit(in);
   REQUIRE_FALSE(decision.admitted);
-  CHECK_THAT(decision.reason, contains("a bank of " + enough + " (now 8 MiB)"));
+  CHECK_THAT(decision.reason, contains("a bank of " + enough + " in chunks of 1 MiB (now 8 MiB)"));
   CHECK_THAT(decision.reason, contains(decision.refusal.change));
 }
 
