@@ -316,12 +316,20 @@ bool Arbiter::State::best_effort_allows(const Device& device,
   return device.staged.empty() && longest_ns <= decision.best_effort_block_ns;
 }
 
-// A task becomes what it asked to be. Jobs that it released before count from now.
+// A task becomes what it asked to be. Jobs that it released before count from now, and compete with
+// the deadlines that it has now: one of another timing is part of no test any more, and its next
+// jobs keep a distance from the last one only where they count as that one's.
 void Arbiter::State::enter(Task& task) {
   task.state = task.wanted;
   if (task.state != TaskState::admitted) return;
+  Device& device = device_of(*task.arena);
+  const bool goes_on =
+      window_counts(device) &&
+      std::any_of(device.leaving.begin(), device.leaving.end(),
+                  [&task](const Leaving& left) { return left.task == &task && left.resumed; });
+  if (!goes_on) task.last_order_ns = kNever_ns;
   std::vector<Job*> jobs;
-  for (Job* job : device_of(*task.arena).waiting) {
+  for (Job* job : device.waiting) {
     if (job->task == &task && job->deadline_ns != kNoDeadline_ns) jobs.push_back(job);
   }
   std::sort(jobs.begin(), jobs.end(),
@@ -330,10 +338,13 @@ void Arbiter::State::enter(Task& task) {
   for (Job* job : jobs) {
     job->eligible_ns = std::max(job->eligible_ns, earliest_ns);
     job->deadline_ns = std::max(job->deadline_ns, job->eligible_ns + task.timing.deadline_ns);
-    job->order_ns = job->deadline_ns;
+    job->order_ns = job->eligible_ns + task.timing.deadline_ns;
+    if (task.last_order_ns != kNever_ns) {
+      job->order_ns = std::max(job->order_ns, task.last_order_ns + task.timing.period_ns);
+    }
     task.last_release_ns = job->eligible_ns;
     task.last_order_ns = job->order_ns;
-    task.last_window = device_of(*task.arena).window;
+    task.last_window = device.window;
     earliest_ns = job->eligible_ns + task.timing.period_ns;
   }
 }
@@ -373,13 +384,13 @@ bool Arbiter::State::join(Task& task, policy::Decision& refusal) {
 // A task that comes back before the device was idle goes on with its own releases, which are never
 // closer than its period: they count once, unless the earlier jobs may have been longer.
 void Arbiter::State::mark_resumed(Device& device, const Task& task, bool resumed) {
-  if (task.wanted != TaskState::admitted) return;
   for (Leaving& left : device.leaving) {
-    if (left.task == &task && left.timing.period_ns == task.timing.period_ns &&
-        left.timing.deadline_ns == task.timing.deadline_ns &&
-        left.timing.wcet_ns <= task.timing.wcet_ns && left.timing.layers == task.timing.layers) {
-      left.resumed = resumed;
-    }
+    if (left.task != &task) continue;
+    left.resumed = resumed && task.wanted == TaskState::admitted &&
+                   left.timing.period_ns == task.timing.period_ns &&
+                   left.timing.deadline_ns == task.timing.deadline_ns &&
+                   left.timing.wcet_ns <= task.timing.wcet_ns &&
+                   left.timing.layers == task.timing.layers;
   }
 }
 

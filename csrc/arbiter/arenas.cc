@@ -118,7 +118,13 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   }
   for (Task* task : arena->tasks) {
     if (admitted) {
-      answer(*task);
+      if (task->next_timing) task->next_timing->layers.clear();
+      if (task->state == TaskState::loading) {
+        answer(*task);
+      } else {  // the arena has grown, whatever became of the task before
+        task->lead->answer_pending = false;
+        send_verdict(*task, false, task->reason);
+      }
       continue;
     }
     if (task->state == TaskState::loading) refuse(*task, reason);

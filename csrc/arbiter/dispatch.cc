@@ -52,7 +52,10 @@ void Arbiter::State::settle(Device& device) {
 
 // What waited for this instant.
 void Arbiter::State::reconsider(Device& device) {
-  if (device.longest_best_effort_ns > 0 && idle(device)) device.longest_best_effort_ns = 0;
+  if (idle(device)) {
+    ++device.window;
+    device.longest_best_effort_ns = 0;
+  }
   if (device.shedding) return;
   resume_promises_when_idle(device);
   if (device.review_due && idle(device)) review(device);

@@ -215,7 +215,7 @@ struct Device {
   uint64_t evict_bytes_per_s = 0;
   int64_t best_effort_block_ns = 0;  // part of all promises
   double utilisation = 0;
-  uint64_t window = 0;                 // count of idle instants at which a job was released
+  uint64_t window = 0;                 // counts idle instants, each at least once
   std::vector<Leaving> leaving;        // since the device was last idle
   policy::Exposure gone;               // what could be taken of arenas that were closed since
   int64_t longest_best_effort_ns = 0;  // of best-effort jobs that have got it since

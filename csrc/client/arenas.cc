@@ -170,7 +170,10 @@ Status Core::save_arena(engine::ArenaId id) {
   RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
   device->engine().evict(id, 0);
   RTSWAP_ASSIGN(const std::vector<uint32_t> left, device->engine().resident_chunks(id));
-  if (left.empty()) return {};
+  if (left.empty()) {
+    give_memory_back(id);
+    return {};
+  }
   const std::lock_guard lock(mutex_);
   ArenaRecord* const arena = find_arena(id);
   if (arena == nullptr) return no_such_arena(id);
@@ -184,15 +187,21 @@ Status Core::save_arena(engine::ArenaId id) {
 
 Status Core::close_arena(engine::ArenaId id) {
   RTSWAP_ASSIGN(const std::shared_ptr<Device> device, retire(id));
-  if (Status closed = device->engine().close_arena(id); !closed) {
+  const auto unmapped = [this, id] { give_memory_back(id); };
+  if (Status closed = device->engine().close_arena(id, unmapped); !closed) {
     return fail(device->explain(std::move(closed).error()));
   }
   const std::lock_guard lock(mutex_);
-  const auto found = arenas_.find(id);
-  if (found == arenas_.end()) return {};
-  if (found->second.published && !gone(found->second.device)) send(protocol::CloseArena{id});
-  arenas_.erase(found);
+  arenas_.erase(id);
   return {};
+}
+
+void Core::give_memory_back(engine::ArenaId id) {
+  const std::lock_guard lock(mutex_);
+  ArenaRecord* const arena = find_arena(id);
+  if (arena == nullptr || !arena->published) return;
+  if (!gone(arena->device)) send(protocol::CloseArena{id});
+  arena->published.reset();
 }
 
 Result<std::shared_ptr<Device>> Core::device_of(engine::ArenaId id) const {

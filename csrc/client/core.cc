@@ -207,15 +207,14 @@ void Core::close_everything(std::unique_lock<std::mutex>& lock) {
     if (!gone_device(*task)) send(protocol::CloseTask{id});
   }
   tasks_.clear();
-  for (auto& [id, arena] : arenas_) arena.closing = true;
-  const auto arenas = arenas_;
-  for (const auto& [id, arena] : arenas) {
-    const std::shared_ptr<Device> device = devices_[arena.device];
+  std::vector<std::pair<engine::ArenaId, std::shared_ptr<Device>>> arenas;
+  for (const auto& [id, arena] : arenas_) arenas.emplace_back(id, devices_[arena.device]);
+  for (const auto& [id, device] : arenas) {
+    arenas_.at(id).closing = true;  // those behind it still give away what they are asked for
     lock.unlock();
-    const Status unmapped = device->engine().close_arena(id);
-    lock.lock();
     // What could not be unmapped stays this process's until it dies.
-    if (unmapped && arena.published && !gone(arena.device)) send(protocol::CloseArena{id});
+    (void)device->engine().close_arena(id, [this, id = id] { give_memory_back(id); });
+    lock.lock();
   }
   arenas_.clear();
   send(protocol::Goodbye{});

@@ -120,6 +120,9 @@ class Core final : private protocol::LinkReceiver, private engine::EngineListene
   void on(const protocol::Fault& message);
   // Which device of this Welcome is which of ours; ends the session when the memory is another.
   void match_devices(const protocol::Welcome& message);
+  // Nothing of a closing arena is mapped any more: others wait for its memory, not for what its
+  // process does with the bytes.
+  void give_memory_back(engine::ArenaId id);
   void settle_resize(ArenaRecord& arena, const Verdict& verdict);
   void forget_landed(ArenaRecord& arena);
 

@@ -109,9 +109,7 @@ Result<std::shared_ptr<Device>> Core::make_device(const protocol::DeviceDescript
     RTSWAP_ASSIGN(guard, make_guard(*driver, description.chunk_bytes));
   }
   engine::EngineListener& listener = *this;
-  engine::EngineOptions engine_options{.verify = options_.verify};
-  // As long a copy as on the link of a GPU, however slow this one is made to be.
-  if (description.simulated) engine_options.batch_bytes = description.simulated_bytes_per_s / 1000;
+  const engine::EngineOptions engine_options{.verify = options_.verify};
   return std::make_shared<Device>(std::move(driver), std::move(bank), listener, engine_options,
                                   std::move(guard));
 }

@@ -88,7 +88,7 @@ Result<protocol::Hello> Core::describe_holdings() {
     auto resident = device->engine().resident_chunks(id);
     const std::lock_guard lock(mutex_);
     ArenaRecord* const arena = find_arena(id);
-    if (!resident || arena == nullptr) continue;  // is being closed
+    if (!resident || arena == nullptr || !arena->published) continue;  // is being closed
     arena->landed = static_cast<uint32_t>(resident->size());
     arena->next_position = arena->landed;
     arena->grants.clear();

@@ -64,7 +64,7 @@ class Engine::Impl {
         images_(driver),
         streams_(driver),
         residency_(driver, bank, streams_, options.guard),
-        restore_lane_(driver, bank, listener, options, streams_, residency_, dispatcher_),
+        restore_lane_(driver, bank, listener, streams_, residency_, dispatcher_),
         evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, residency_,
                     dispatcher_),
         restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })),
@@ -80,13 +80,13 @@ class Engine::Impl {
   Status keep_addresses(ArenaId id, driver::Address segment_address);
   void submit(ArenaId id, Command command);
   Result<std::vector<uint32_t>> resident_chunks(ArenaId id);
-  Status close_arena(ArenaId id);
+  Status close_arena(ArenaId id, const std::function<void()>& unmapped);
   ArenaPtr find(ArenaId id) const;
   std::vector<std::string> evicted_labels() const;
 
  private:
   // Frees the memory of an arena that takes no more commands; may be repeated after a failure.
-  Status tear_down(Arena& arena);
+  Status tear_down(Arena& arena, const std::function<void()>& unmapped);
 
   driver::Driver& driver_;
   const bank::Bank& bank_;
@@ -110,7 +110,7 @@ Engine::Impl::~Impl() {
       if (arenas_.empty()) break;
       arena = arenas_.begin()->second;
     }
-    if (close_arena(arena->id)) continue;
+    if (close_arena(arena->id, [] {})) continue;
     // What the driver does not take back stays with it until the process ends.
     for (Arena::Backing& backing : arena->backings) {
       if (backing.image != nullptr) backing.image->abandon();
@@ -265,7 +265,7 @@ Result<std::vector<uint32_t>> Engine::Impl::resident_chunks(ArenaId id) {
   return arena->state.resident_chunks();
 }
 
-Status Engine::Impl::close_arena(ArenaId id) {
+Status Engine::Impl::close_arena(ArenaId id, const std::function<void()>& unmapped) {
   const ArenaPtr arena = find(id);
   if (arena == nullptr) return no_such_arena(id);
   {
@@ -275,7 +275,7 @@ Status Engine::Impl::close_arena(ArenaId id) {
     arena->close_running = true;
     arena->changed.wait(lock, [&] { return arena->order.idle(); });
   }
-  Status status = tear_down(*arena);
+  Status status = tear_down(*arena, unmapped);
   if (!status) {
     const std::lock_guard lock(arena->mutex);
     arena->close_running = false;
@@ -286,8 +286,9 @@ Status Engine::Impl::close_arena(ArenaId id) {
   return {};
 }
 
-Status Engine::Impl::tear_down(Arena& arena) {
+Status Engine::Impl::tear_down(Arena& arena, const std::function<void()>& unmapped) {
   RTSWAP_TRY(run_attached(driver_, [&] { return residency_.clear(arena); }));
+  unmapped();
   // Nobody else uses the backings of a closing arena without commands.
   while (!arena.backings.empty()) {
     Arena::Backing& backing = arena.backings.back();
@@ -348,7 +349,9 @@ Result<std::vector<uint32_t>> Engine::resident_chunks(ArenaId arena) {
   return impl_->resident_chunks(arena);
 }
 
-Status Engine::close_arena(ArenaId arena) { return impl_->close_arena(arena); }
+Status Engine::close_arena(ArenaId arena, const std::function<void()>& unmapped) {
+  return impl_->close_arena(arena, unmapped);
+}
 
 Result<ArenaStats> Engine::stats(ArenaId arena) const {
   const ArenaPtr found = impl_->find(arena);

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -87,9 +88,6 @@ struct EngineOptions {
   // Checksums read_only chunks before they are unmapped; a changed one is written back and counted
   // instead of being lost. Costs one read of the memory: on in tests, off otherwise.
   bool verify = false;
-  // Most that is restored by one copy, and lands as one (but at least a chunk). 0: what suits the
-  // link of a GPU.
-  uint64_t batch_bytes = 0;
   // Put under what was evicted; outlives the engine. nullptr: no memory lies there. Where it cannot
   // be mapped none lies there either, which is counted; the next eviction tries again.
   const Guard* guard = nullptr;
@@ -150,8 +148,10 @@ class Engine {
 
   // Unmaps everything without write-back and frees the arena. Blocks until its queued commands and
   // copies are done. Host images stay valid until then. After an error the arena takes no more
-  // commands, and closing it may be tried again. REQUIRES: no job of it is running.
-  Status close_arena(ArenaId arena);
+  // commands, and closing it may be tried again. `unmapped` is called as soon as nothing of it lies
+  // on the device any more: host images take longer. REQUIRES: no job of it is running.
+  Status close_arena(
+      ArenaId arena, const std::function<void()>& unmapped = [] {});
 
   Result<ArenaStats> stats(ArenaId arena) const;
 

@@ -95,7 +95,7 @@ Status RestoreLane::prepare(Transfer& transfer) {
                                                    std::to_string(state.total()) + " chunks");
   }
   transfer.runs = state.split(
-      {command.first_position, static_cast<uint32_t>(command.chunks.size())}, batch_bytes_);
+      {command.first_position, static_cast<uint32_t>(command.chunks.size())}, bank_.chunk_bytes());
   return {};
 }
 

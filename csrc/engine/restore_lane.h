@@ -1,5 +1,6 @@
-// Brings positions onto the device. Copies are queued behind each other on one stream, a few
-// batches ahead, while the lane maps the next ones: the copy engine never waits for a mapping.
+// Brings positions onto the device, chunk by chunk: that is how the arbiter's test counts them, and
+// jobs wait for none longer than they must. Copies are queued behind each other on one stream, a
+// few ahead, while the lane maps the next chunks: the copy engine never waits for a mapping.
 #pragma once
 
 #include <deque>
@@ -18,12 +19,10 @@ namespace rtswap::engine {
 class RestoreLane {
  public:
   RestoreLane(driver::Driver& driver, const bank::Bank& bank, EngineListener& listener,
-              const EngineOptions& options, CopyStreams& streams, const Residency& residency,
-              Dispatcher& dispatcher)
+              CopyStreams& streams, const Residency& residency, Dispatcher& dispatcher)
       : driver_(driver),
         bank_(bank),
         listener_(listener),
-        batch_bytes_(options.batch_bytes == 0 ? kBatch_bytes : options.batch_bytes),
         streams_(streams),
         residency_(residency),
         dispatcher_(dispatcher) {}
@@ -53,7 +52,7 @@ class RestoreLane {
   };
 
   void begin(RestoreWork work);
-  // Makes the transfer's arena ready and plans its runs.
+  // Makes the transfer's arena ready and plans its runs, of one chunk each.
   Status prepare(Transfer& transfer);
   // Maps the next run of the transfer in progress and queues its copy.
   void advance();
@@ -74,7 +73,6 @@ class RestoreLane {
   driver::Driver& driver_;
   const bank::Bank& bank_;
   EngineListener& listener_;
-  const uint64_t batch_bytes_;
   CopyStreams& streams_;
   const Residency& residency_;
   Dispatcher& dispatcher_;

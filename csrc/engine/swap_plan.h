@@ -33,8 +33,8 @@ struct Run {
   }
 };
 
-// A copy of this size costs the link of a GPU half a millisecond and the driver microseconds; a
-// job that runs while its memory arrives waits for one of them at most longer than it must.
+// A copy to the host of this size costs the link of a GPU half a millisecond and the driver
+// microseconds.
 inline constexpr uint64_t kBatch_bytes = uint64_t{32} << 20;
 
 // Splits `range` at the borders of segments and of what is kept in scratch ones (`kept`, by

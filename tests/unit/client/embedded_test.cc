@@ -335,6 +335,25 @@ TEST_CASE("what jobs wrote is in the host images once an arena was saved, withou
   CHECK(session->close_arena(model.arena()));
 }
 
+TEST_CASE("others get the memory of an arena once it was saved, before it is closed") {
+  const auto session = embedded(4);
+  Model saved(*session, "saved", kChunk, 8);
+  Model other(*session, "other", kChunk, 9);
+  auto task = saved.open("saved");
+  const auto next = other.open("other");
+  const auto job = started(*task);
+  CHECK(saved.work());
+  REQUIRE(job->end({}));
+  REQUIRE(task->close());
+  REQUIRE(session->save_arena(saved.arena()));
+  // Now its owner moves the bytes somewhere, which may take long.
+  const auto granted = started(*next);
+  CHECK(other.work());
+  REQUIRE(granted->end({}));
+  CHECK(saved.image_is_right());
+  CHECK(session->close_arena(saved.arena()));
+}
+
 TEST_CASE("closing a session ends whatever waits, in every state") {
   const auto session = embedded(8);
   Model model(*session, "model", kChunk, 9);

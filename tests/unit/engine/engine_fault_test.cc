@@ -101,7 +101,7 @@ TEST_CASE("a failed restore keeps what had landed and is reported once") {
   REQUIRE(program.add(Kind::mutable_state, 3 * kChunk));
   REQUIRE(program.restore(1));
   rig.listener.take();
-  rig.device.fail_call(Operation::map, 2, {ErrorCode::driver_failure, "injected"});
+  rig.device.fail_call(Operation::map, 3, {ErrorCode::driver_failure, "injected"});
   rig.engine->restore(1, 1, {1, 2, 3, 4});  // positions 1, 2 of one segment, then 3, 4 of the next
   rig.engine->restore(1, 5, {5});
   CHECK(program.resident() == std::vector<uint32_t>{0, 1, 2});

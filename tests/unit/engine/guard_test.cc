@@ -150,7 +150,7 @@ TEST_CASE("a guard that is not taken away fails the restore and stays") {
   program.use();
   REQUIRE(program.evict(0));
   rig.listener.take();
-  rig.device.fail_call(Operation::unmap, 2, kInjected);  // of the second segment
+  rig.device.fail_call(Operation::unmap, 4, kInjected);  // of the second segment
   CHECK_FALSE(program.restore(6));
   CHECK(rig.listener.take().back().what == What::restore_failed);
   CHECK(program.resident().size() == 3);
@@ -168,7 +168,7 @@ TEST_CASE("behind a restore that failed the guard lies again") {
   add_segments(program);
   REQUIRE(program.restore(6));
   REQUIRE(program.evict(0));
-  rig.device.fail_call(operation, 2, kInjected);
+  rig.device.fail_call(operation, 4, kInjected);
   CHECK_FALSE(program.restore(6));
   CHECK(program.resident().size() == 3);
   CHECK(program.stats().guarded_chunks == 3);

@@ -1,0 +1,130 @@
+// Which of two jobs competes with the earlier deadline, and what a window remembers of timings that
+// have changed.
+#include "tests/catch.h"
+#include "tests/unit/arbiter/harness.h"
+
+namespace rtswap::arbiter::test {
+namespace {
+
+using protocol::OnRefusal;
+using protocol::TaskState;
+using protocol::Timing;
+
+constexpr SessionId kShort = 1;
+constexpr SessionId kLong = 2;
+constexpr SessionId kBestEffort = 3;
+
+struct ThreeTasks {
+  ThreeTasks(const Timing& shorter, const Timing& longer) : h(one_device(64)) {
+    h.open(kShort, 2, shorter);
+    h.open(kLong, 2, longer);
+    h.open(kBestEffort, 2, {0, 0, 20 * kMs}, OnRefusal::best_effort);
+    h.land_everything({kShort, kLong, kBestEffort});
+  }
+  Harness h;
+};
+
+TEST_CASE("jobs of a new timing compete with its deadline, not with that of the last old job") {
+  ThreeTasks tasks({1000 * kMs, 1000 * kMs, 5 * kMs}, {2000 * kMs, 400 * kMs, 60 * kMs});
+  Harness& h = tasks.h;
+  h.release(kShort, 1, h.now_ns + 1000 * kMs);
+  REQUIRE(h.last<protocol::Run>(kShort));
+  h.pass(5 * kMs);
+  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  h.pass(45 * kMs);
+  h.from(kShort, protocol::UpdateTask{1, {1000 * kMs, 91 * kMs, 5 * kMs}});
+  REQUIRE(h.last<protocol::Verdict>(kShort)->timing.deadline_ns == 91 * kMs);
+  h.pass(940 * kMs);
+  h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
+  REQUIRE(h.last<protocol::Run>(kBestEffort));
+  h.pass(10 * kMs);
+  h.release(kLong, 1, h.now_ns + 400 * kMs);
+  h.release(kShort, 2, h.now_ns + 91 * kMs);
+  h.pass(9 * kMs);
+  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
+  CHECK(h.last<protocol::Run>(kShort)->job == 2);
+  CHECK_FALSE(h.last<protocol::Run>(kLong));
+}
+
+TEST_CASE("an idle instant counts though best effort begins in it") {
+  ThreeTasks tasks({100 * kMs, 91 * kMs, 5 * kMs}, {1000 * kMs, 160 * kMs, 84 * kMs});
+  Harness& h = tasks.h;
+  // Its stamp is old: the next job would have to keep its distance from when it was seen.
+  h.from(kShort, protocol::Release{1, 1, h.now_ns - 80 * kMs, h.now_ns + 11 * kMs});
+  REQUIRE(h.last<protocol::Run>(kShort));
+  h.pass(4 * kMs);
+  h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
+  h.pass(1 * kMs);
+  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  REQUIRE(h.last<protocol::Run>(kBestEffort));
+  h.pass(15 * kMs);
+  h.release(kShort, 2, h.now_ns + 91 * kMs);
+  h.release(kLong, 1, h.now_ns + 160 * kMs);
+  h.pass(4 * kMs);
+  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
+  CHECK(h.last<protocol::Run>(kShort)->job == 2);
+  CHECK_FALSE(h.last<protocol::Run>(kLong));
+}
+
+TEST_CASE("what a task did counts until the device is idle, however often it changes its mind") {
+  Config config = one_device(4);
+  config.devices[0].chunk_cost_ns = 0;
+  config.devices[0].assumed_restore_bytes_per_s = 100'000'000'000;
+  Harness h(config);
+  constexpr protocol::TaskId kFillers = 20;
+  const Timing filler{40 * kMs, 40 * kMs, kMs * 3 / 4};
+  h.open(1, 1, filler, OnRefusal::refuse, true);
+  for (protocol::TaskId id = 2; id <= kFillers; ++id) {
+    h.from(1, protocol::OpenTask{
+                  id, 1, "filler" + std::to_string(id), filler, true, {}, OnRefusal::refuse});
+  }
+  const Timing timing{20 * kMs, 10 * kMs, 8 * kMs};
+  h.open(2, 2, timing);
+  h.open(3, 3, {1000 * kMs, 1000 * kMs, kMs / 10});
+  h.land_everything({1, 2, 3});
+  h.release(2, 1, h.now_ns + 10 * kMs);
+  for (protocol::TaskId id = 1; id <= kFillers; ++id) {
+    h.from(1, protocol::Release{id, id, h.now_ns, h.now_ns + 40 * kMs});
+  }
+  h.pass(8 * kMs);
+  h.from(2, protocol::JobDone{1, 8 * kMs});
+  h.from(2, protocol::PauseTask{1});
+  h.open(4, 1, {1000 * kMs, 1000 * kMs, kMs / 100});
+  h.effects.clear();
+  h.from(2, protocol::ResumeTask{1});
+  REQUIRE_FALSE(h.last<protocol::Verdict>(2));  // its memory went to the one that joined
+  h.from(2, protocol::UpdateTask{1, {40 * kMs, 40 * kMs, kMs / 2}});
+  h.open(5, 1, {40 * kMs, 20 * kMs, 14 * kMs});
+  CHECK_FALSE(h.last<protocol::Verdict>(5));  // 8 + 20 * 0.75 + 14 are too much for 40 ms
+}
+
+TEST_CASE("an arena grows though its task is refused, and is told so") {
+  Harness h(one_device(64));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 80 * kMs});
+  h.open(2, 2, {100 * kMs, 100 * kMs, 50 * kMs});
+  REQUIRE(h.last<protocol::Verdict>(2)->state == TaskState::refused);
+  h.from(2, protocol::ResizeArena{1, 5, 0});
+  CHECK_FALSE(h.last<protocol::Verdict>(2)->request_refused);
+  CHECK(h.last<protocol::Verdict>(2)->state == TaskState::refused);
+}
+
+TEST_CASE("stretches that wait to be in force do not outlive their arena's size") {
+  Harness h(one_device(64));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 20 * kMs});
+  h.open(2, 2, {100 * kMs, 100 * kMs, 20 * kMs});
+  h.land_everything({1, 2});
+  h.release(2, 1, h.now_ns + 100 * kMs);
+  REQUIRE(h.last<protocol::Run>(2));
+  h.from(1,
+         protocol::UpdateTask{1, {100 * kMs, 100 * kMs, 10 * kMs, {{1, 4 * kMs}, {2, 6 * kMs}}}});
+  h.from(1, protocol::ResizeArena{1, 3, 0});
+  h.pass(kMs);
+  h.from(2, protocol::JobDone{1, kMs});
+  h.land_everything({1});
+  const protocol::Verdict verdict = *h.last<protocol::Verdict>(1);
+  CHECK(verdict.timing.wcet_ns == 10 * kMs);
+  CHECK(verdict.timing.layers.empty());
+}
+
+}  // namespace
+}  // namespace rtswap::arbiter::test
