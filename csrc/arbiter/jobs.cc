@@ -59,15 +59,15 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
 }
 
 // A stamp may be older than a release is allowed to travel: such a job has less time left, but may
-// not take that from others. It competes with the deadline that the test gives it: counted from
-// when it was seen, and a period after the one before, unless that has ended and the device has
-// been idle since.
+// not take that from others. It competes with the deadline that the test gives it, whatever the
+// client says: counted from when it was seen, and a period after the one before, unless that has
+// ended and the device has been idle since.
 void Arbiter::State::set_order(Job& job) {
   Task& task = *job.task;
   Device& device = device_of(*task.arena);
   if (idle(device)) ++device.window;
   job.order_ns =
-      std::max(job.deadline_ns, now_ns_ - config_.round_trip_ns + task.timing.deadline_ns);
+      std::max(job.eligible_ns, now_ns_ - config_.round_trip_ns) + task.timing.deadline_ns;
   const bool others_wait = std::any_of(device.waiting.begin(), device.waiting.end(),
                                        [&task](const Job* other) { return other->task == &task; });
   if (task.last_order_ns != kNever_ns && (others_wait || task.last_window == device.window)) {

@@ -24,6 +24,7 @@ Client::Client(World& world, const SimTask& task, int64_t pid)
                   },
                   [this] { memory_changed(); }});
   }
+  if (task.update_ns > 0) later(task.update_ns, &Client::update);
   if (task.pause_ns > 0) later(task.pause_ns, &Client::stop_to_pause);
   if (task.resume_ns > 0) later(task.resume_ns, &Client::resume);
   if (task.leave_ns > 0) later(task.leave_ns, &Client::stop_to_leave);
@@ -117,6 +118,13 @@ void Client::open(const protocol::Welcome&) {
   send(open_task);
 }
 
+void Client::update() {
+  if (!healthy() || !releasing_ || wish_ != Wish::run) return;
+  ++requests_;
+  send(protocol::UpdateTask{
+      kTask, {task_.period_ns, task_.updated_deadline_ns, task_.wcet_ns, task_.layers}});
+}
+
 void Client::note_promise(const protocol::Verdict& verdict) {
   const bool admitted = verdict.state == protocol::TaskState::admitted;
   bounds_.push_back({world_.timeline.now_ns(), admitted ? verdict.response_bound_ns : 0,
@@ -125,6 +133,8 @@ void Client::note_promise(const protocol::Verdict& verdict) {
 
 void Client::on(const protocol::Verdict& message) {
   report_.verdict = message;
+  report_.updated |= task_.update_ns > 0 && message.state == protocol::TaskState::admitted &&
+                     message.timing.deadline_ns == task_.updated_deadline_ns;
   report_.response_bound_ns = std::max(report_.response_bound_ns, message.response_bound_ns);
   const bool runs = message.state == protocol::TaskState::admitted ||
                     message.state == protocol::TaskState::best_effort ||
@@ -168,7 +178,8 @@ void Client::release_next() {
   last_planned_ns_ = next_release_ns_;
   last_release_ns_ = now_ns;
   if (connected_ && welcomed_) {
-    const int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
+    int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
+    if (report_.updated) relative_ns = task_.updated_deadline_ns;
     const int64_t stamp_ns =
         now_ns - (task_.stamp_age_ns > 0 ? world_.random.between(0, task_.stamp_age_ns) : 0);
     PendingJob job;

@@ -75,6 +75,7 @@ class Client {
   void layer_ended();
   void end_job();
   void break_off();
+  void update();
   void stop_to_pause();
   void stop_to_leave();
   void stop_when_done();

@@ -39,6 +39,8 @@ struct SimTask {
   // started by then.
   double cancelled_share = 0;
   int64_t join_ns = 0;    // the process starts
+  int64_t update_ns = 0;  // it asks for another deadline, no longer than before; 0: never
+  int64_t updated_deadline_ns = 0;
   int64_t pause_ns = 0;   // the task is paused once no job of it is left; 0: never
   int64_t resume_ns = 0;  // and asks to resume
   int64_t leave_ns = 0;   // the task is closed once no job of it runs, the process ends; 0: never
@@ -95,7 +97,8 @@ struct SimTaskReport {
   std::string name;
   protocol::Verdict verdict;  // the last one
   uint64_t released = 0, met = 0, missed = 0, dropped = 0, cancelled = 0;
-  uint64_t early = 0;  // released less than a period after the one before: count from then on
+  bool updated = false;  // the other deadline came into force
+  uint64_t early = 0;    // released less than a period after the one before: count from then on
   // From when it counts to completion on the device, of jobs that ran. 0: none.
   int64_t response_min_ns = 0, response_median_ns = 0, response_max_ns = 0;
   int64_t response_bound_ns = 0;  // largest ever promised; 0: nothing was

@@ -214,8 +214,8 @@ MUTATIONS = (
         "an old stamp takes nothing from others",
         "csrc/arbiter/jobs.cc",
         "job.order_ns =\n"
-        "      std::max(job.deadline_ns, "
-        "now_ns_ - config_.round_trip_ns + task.timing.deadline_ns);",
+        "      std::max(job.eligible_ns, "
+        "now_ns_ - config_.round_trip_ns) + task.timing.deadline_ns;",
         "job.order_ns = job.deadline_ns;",
     ),
     Mutation(
@@ -560,6 +560,48 @@ MUTATIONS = (
         "csrc/arbiter/memory.cc",
         "if (chunks == 0 || (edf() && lands && !for_holder)) continue;",
         "if (chunks == 0) continue;",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "jobs of a new timing compete with its deadline",
+        "csrc/arbiter/admission.cc",
+        "if (!goes_on) task.last_order_ns = kNever_ns;",
+        "(void)goes_on;",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a job that waits through a new timing competes with its deadline",
+        "csrc/arbiter/admission.cc",
+        "job->order_ns = job->eligible_ns + task.timing.deadline_ns;",
+        "job->order_ns = job->deadline_ns;",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "an idle instant counts though best effort begins in it",
+        "csrc/arbiter/dispatch.cc",
+        "    ++device.window;\n",
+        "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a task that resumes and changes its timing counts twice in the window",
+        "csrc/arbiter/admission.cc",
+        "left.resumed = resumed && task.wanted",
+        "left.resumed |= resumed && task.wanted",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "an arena that has grown is told so whatever its task is",
+        "csrc/arbiter/arenas.cc",
+        "send_verdict(*task, false, task->reason);",
+        "send_verdict(*task, task->state == TaskState::refused, task->reason);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "stretches that wait to be in force do not outlive their arena's size",
+        "csrc/arbiter/arenas.cc",
+        "if (task->next_timing) task->next_timing->layers.clear();",
+        "",
         ("test_arbiter",),
     ),
     Mutation(

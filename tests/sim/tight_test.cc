@@ -1,6 +1,7 @@
 // Sets whose deadlines are as short as the test allows, in the worst cases that are known: whatever
 // the test did not charge, or the arbiter did not keep to, shows as a response above its bound.
 #include <algorithm>
+#include <utility>
 
 #include "csrc/simulation/simulation.h"
 #include "tests/catch.h"
@@ -76,6 +77,44 @@ TEST_CASE("bounds that leave nothing over hold") {
   CHECK(sets > 1000);
   CHECK(early > 1000);
   CHECK(close > 100);  // the bounds are nearly reached, so a term that is missing would show
+}
+
+// Jobs that wait, that come early and that cross the answer compete with the new deadline.
+TEST_CASE("deadlines that become shorter are kept from then on") {
+  int updated = 0;
+  int kept = 0;
+  for (uint64_t seed = 1; seed <= 3000; ++seed) {
+    Random random(seed * 61);
+    const SimConfig config = slow_config(random, seed);
+    std::vector<SimTask> tasks = dense_tasks(random, config);
+    tighten(config, tasks);
+    for (SimTask& task : tasks) {
+      task.on_grid = seed % 2 == 0;
+      if (random.between(0, 1) == 0) task.period_ns = std::max(100 * kMs, task.deadline_ns);
+      if (task.deadline_ns == 0 || random.between(0, 2) == 0) continue;
+      task.updated_deadline_ns = std::exchange(task.deadline_ns, task.period_ns);
+      task.update_ns = config.first_release_ns + random.between(0, 1'000) * kMs;
+    }
+    if (random.between(0, 1) == 0) {
+      SimTask filler;
+      filler.name = "filler";
+      filler.arena_chunks = 1;
+      filler.wcet_ns = random.between(1, 30) * kMs;
+      filler.spacing_ns = random.between(40, 90) * kMs;
+      tasks.push_back(filler);
+    }
+    const SimReport report = run(config, tasks);
+    INFO("seed " << seed);
+    test::require_no_violation(report);
+    for (const SimTaskReport& task : report.tasks) {
+      updated += task.updated;
+      if (task.verdict.state != protocol::TaskState::admitted || report.suspensions > 0) continue;
+      test::require_kept(task);
+      kept += task.updated;
+    }
+  }
+  CHECK(updated > 1000);
+  CHECK(kept > 1000);
 }
 
 // Also after the grant, while their memory comes in: all of it may be in flight then.

@@ -46,6 +46,27 @@ TEST_CASE("jobs of a new timing compete with its deadline, not with that of the 
   CHECK_FALSE(h.last<protocol::Run>(kLong));
 }
 
+TEST_CASE("a job that came early competes with the deadline of the timing that it will run in") {
+  ThreeTasks tasks({1000 * kMs, 1000 * kMs, 5 * kMs}, {2000 * kMs, 400 * kMs, 60 * kMs});
+  Harness& h = tasks.h;
+  h.release(kShort, 1, h.now_ns + 1000 * kMs);
+  h.pass(5 * kMs);
+  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  h.pass(495 * kMs);
+  h.release(kShort, 2, h.now_ns + 1000 * kMs);  // counts in half a second
+  h.from(kShort, protocol::UpdateTask{1, {1000 * kMs, 91 * kMs, 5 * kMs}});
+  REQUIRE(h.last<protocol::Verdict>(kShort)->timing.deadline_ns == 91 * kMs);
+  h.pass(490 * kMs);
+  h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
+  REQUIRE(h.last<protocol::Run>(kBestEffort));
+  h.pass(10 * kMs);
+  h.release(kLong, 1, h.now_ns + 400 * kMs);
+  h.pass(9 * kMs);
+  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
+  CHECK(h.last<protocol::Run>(kShort)->job == 2);
+  CHECK_FALSE(h.last<protocol::Run>(kLong));
+}
+
 TEST_CASE("an idle instant counts though best effort begins in it") {
   ThreeTasks tasks({100 * kMs, 91 * kMs, 5 * kMs}, {1000 * kMs, 160 * kMs, 84 * kMs});
   Harness& h = tasks.h;
