@@ -210,7 +210,8 @@ void Core::close_everything(std::unique_lock<std::mutex>& lock) {
   std::vector<std::pair<engine::ArenaId, std::shared_ptr<Device>>> arenas;
   for (const auto& [id, arena] : arenas_) arenas.emplace_back(id, devices_[arena.device]);
   for (const auto& [id, device] : arenas) {
-    arenas_.at(id).closing = true;  // those behind it still give away what they are asked for
+    // Those behind it still give away what they are asked for; another thread may be closing it.
+    if (ArenaRecord* const arena = find_arena(id)) arena->closing = true;
     lock.unlock();
     // What could not be unmapped stays this process's until it dies.
     (void)device->engine().close_arena(id, [this, id = id] { give_memory_back(id); });
