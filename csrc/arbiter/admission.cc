@@ -323,11 +323,13 @@ void Arbiter::State::enter(Task& task) {
   task.state = task.wanted;
   if (task.state != TaskState::admitted) return;
   Device& device = device_of(*task.arena);
-  const bool goes_on =
-      window_counts(device) &&
-      std::any_of(device.leaving.begin(), device.leaving.end(),
-                  [&task](const Leaving& left) { return left.task == &task && left.resumed; });
-  if (!goes_on) task.last_order_ns = kNever_ns;
+  task.last_order_ns = kNever_ns;
+  task.last_window = device.window;
+  const bool counts = window_counts(device);
+  for (const Leaving& left : device.leaving) {
+    if (!counts || left.task != &task || !left.resumed) continue;
+    task.last_order_ns = std::max(task.last_order_ns, left.last_order_ns);
+  }
   std::vector<Job*> jobs;
   for (Job* job : device.waiting) {
     if (job->task == &task && job->deadline_ns != kNoDeadline_ns) jobs.push_back(job);
@@ -344,7 +346,6 @@ void Arbiter::State::enter(Task& task) {
     }
     task.last_release_ns = job->eligible_ns;
     task.last_order_ns = job->order_ns;
-    task.last_window = device.window;
     earliest_ns = job->eligible_ns + task.timing.period_ns;
   }
 }
@@ -364,6 +365,7 @@ void Arbiter::State::leave(Task& task) {
         task.arena->key,
         {task.timing.period_ns, task.timing.deadline_ns, task.block_ns},
         task.timing,
+        task.last_window == device.window ? task.last_order_ns : kNever_ns,
     });
   }
   task.response_bound_ns = 0;

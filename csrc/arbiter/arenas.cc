@@ -95,7 +95,14 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
     old_layers.push_back(std::exchange(task->timing.layers, {}));
   }
   policy::Decision decision;
-  if (device.shedding) {  // growth would be tested without those that are in question
+  // One answer would be taken for that to both.
+  const auto changes = [](Task* task) { return task->next_timing.has_value(); };
+  if (std::any_of(arena->tasks.begin(), arena->tasks.end(), changes)) {
+    for (Task* task : arena->tasks) task->next_timing.reset();
+    decision.reason =
+        "a new timing that waited to come into force was given up, as was the growth of the memory "
+        "meanwhile; ask for one after the other";
+  } else if (device.shedding) {  // growth would be tested without those that are in question
     decision.reason = "it is being found out which promises can be kept; try again";
   } else {
     const Roll set = roll(
@@ -118,8 +125,7 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
   }
   for (Task* task : arena->tasks) {
     if (admitted) {
-      if (task->next_timing) task->next_timing->layers.clear();
-      if (task->state == TaskState::loading) {
+      if (state_of(*task) == TaskState::loading) {
         answer(*task);
       } else {  // the arena has grown, whatever became of the task before
         task->lead->answer_pending = false;

@@ -176,8 +176,9 @@ struct Leaving {
   const Task* task = nullptr;  // nullptr: it is gone
   Ledger::Holder arena = 0;
   policy::Demand demand;
-  Timing timing;         // that led to the demand
-  bool resumed = false;  // its task is back, and counts for both once it is in
+  Timing timing;                      // that led to the demand
+  int64_t last_order_ns = kNever_ns;  // of its last job in this window
+  bool resumed = false;               // its task is back, and counts for both once it is in
 };
 
 // A plan by which promises could be kept: the one in force, any, or one that needs nothing but what

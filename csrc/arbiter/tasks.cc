@@ -305,7 +305,9 @@ void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error&
   verdict.state = state_of(task);
   verdict.request_refused = request_refused;
   verdict.reason = reason;
-  if (!reason.message.empty()) verdict.reason.message += origin_of_timing(task);
+  if (reason.code == ErrorCode::admission_refused || reason.code == ErrorCode::invalid_argument) {
+    if (!reason.message.empty()) verdict.reason.message += origin_of_timing(task);
+  }
   verdict.timing = task.timing;
   verdict.resident = task.resident;
   verdict.late = task.late;

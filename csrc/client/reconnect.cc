@@ -157,7 +157,9 @@ void Core::reopen(const protocol::Hello& hello) {
     if (arena.published && !gone(arena.device)) send_open_arena(arena);
   }
   for (const protocol::HeldArena& held : hello.held) {
-    if (find_arena(held.arena) == nullptr) send(protocol::CloseArena{held.arena});
+    // Closed, or about to be, since it was described: its memory was given back to nobody.
+    const ArenaRecord* const arena = find_arena(held.arena);
+    if (arena == nullptr || !arena->published) send(protocol::CloseArena{held.arena});
   }
   for (const auto& [id, task] : tasks_) {
     if (gone_device(*task)) continue;

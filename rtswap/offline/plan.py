@@ -136,7 +136,7 @@ def _task_plan(
         limited_by=(
             _sentence(spec, values, promised, answer)
             if bound
-            else _unpromised(spec, values["block_ns"], promised, answer)
+            else _unpromised(spec, values["block_ns"] if known else None, promised, answer)
         ),
     )
 
@@ -170,13 +170,19 @@ def _sentence(
 
 
 def _unpromised(
-    spec: TaskSpec, block_ns: int, promised: list[TaskSpec], answer: dict[str, Any]
+    spec: TaskSpec, block_ns: int | None, promised: list[TaskSpec], answer: dict[str, Any]
 ) -> str:
     """When best effort runs, by the rules of csrc/arbiter/dispatch.cc."""
     if spec.period_ns:
         return f"{spec.name}: nothing is promised, the set is refused"
     if not spec.wcet_ns:
         return f"{spec.name} is best effort of unknown length: promises are suspended while it runs"
+    if block_ns is None:
+        return (
+            f"{spec.name} is best effort; for how long it holds the GPU is not known without --link"
+        )
+    if not answer["admitted"]:
+        return f"{spec.name} is best effort: when it runs depends on what is promised to the others"
     if not promised or block_ns <= answer["best_effort_block_ns"]:
         return f"{spec.name} is best effort: it runs when no promised job waits"
     long = f"a job may hold the GPU for {show_ms(block_ns)}"

@@ -231,9 +231,15 @@ def _check_plannable(spec: TaskSpec) -> None:
 
 
 def measured_link(specs: list[TaskSpec]) -> int:
-    """Bytes per second to the device, the slowest of the tasks' profiles; 0: there is none."""
+    """Bytes per second in the slower direction, the least of the tasks' profiles; 0: none."""
     profiles = [spec.profile for spec in specs if spec.profile]
-    return min((profile.restore_both_ways_bytes_per_s for profile in profiles), default=0)
+    return min(
+        (
+            min(profile.restore_both_ways_bytes_per_s, profile.evict_both_ways_bytes_per_s)
+            for profile in profiles
+        ),
+        default=0,
+    )
 
 
 def planner_tasks(specs: list[TaskSpec], chunk_bytes: int) -> list[dict[str, Any]]:

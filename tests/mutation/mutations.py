@@ -565,8 +565,8 @@ MUTATIONS = (
     Mutation(
         "jobs of a new timing compete with its deadline",
         "csrc/arbiter/admission.cc",
-        "if (!goes_on) task.last_order_ns = kNever_ns;",
-        "(void)goes_on;",
+        "  task.last_order_ns = kNever_ns;\n",
+        "",
         ("test_arbiter",),
     ),
     Mutation(
@@ -598,9 +598,9 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
-        "stretches that wait to be in force do not outlive their arena's size",
+        "growth and a new timing that waits are not answered at once",
         "csrc/arbiter/arenas.cc",
-        "if (task->next_timing) task->next_timing->layers.clear();",
+        "for (Task* task : arena->tasks) task->next_timing.reset();",
         "",
         ("test_arbiter",),
     ),

@@ -249,6 +249,14 @@ def test_best_effort_of_unknown_length_has_no_block(tmp_path: Path) -> None:
     assert "of unknown length: promises are suspended" in plan.tasks[1].limited_by
 
 
+def test_best_effort_over_an_unknown_link_is_not_measured_in_centuries(tmp_path: Path) -> None:
+    specs = read_task_file(write(tmp_path, BEST_EFFORT.replace("WCET", "20")))
+    plan = make_plan(specs, parse_device("150MiB", None, None))
+    assert not plan.admitted
+    assert plan.tasks[1].block_ns is None
+    assert "is not known without --link" in plan.tasks[1].limited_by
+
+
 def random_file(seed: int) -> str:
     draw = random.Random(seed)
     text = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,6 +194,17 @@ def test_a_task_file_takes_memory_and_cost_from_a_profile(tmp_path: Path) -> Non
     tasks.write_text(lines.replace("profile.toml", "absent.toml"))
     with pytest.raises(InvalidArgument, match=r"tasks\.toml:4: .*absent\.toml cannot be read"):
         read_task_file(tasks)
+
+
+def test_the_link_is_that_of_the_profiles_unless_one_is_given(tmp_path: Path) -> None:
+    write(tmp_path, profile_text(replace(PROFILE, evict_both_ways_bytes_per_s=7 * 10**8)))
+    tasks = tmp_path / "tasks.toml"
+    tasks.write_text('[[task]]\nname = "a"\nperiod_ms = 500\nprofile = "profile.toml"\n')
+    command = ["plan", str(tasks), "--budget", "64MiB", "--json"]
+    for flags, bytes_per_s in (([], 7 * 10**8), (["--link", "24"], 24 * 10**9)):
+        done = CliRunner().invoke(app, [*command, *flags])
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.output)["link_bytes_per_s"] == bytes_per_s
 
 
 def test_stretches_shorten_the_blocks_of_a_plan(tmp_path: Path) -> None:
