@@ -254,6 +254,25 @@ TEST_CASE("a lost link fails what waits, keeps what runs, and resumes with what 
   CHECK(scene.start()->end({}));
 }
 
+TEST_CASE("memory that was given up after it was reported to a new link goes back on it") {
+  Scene scene;
+  scene.make_resident();
+  REQUIRE(scene.task->close());
+  {
+    const std::lock_guard lock(scene.script->mutex);
+    scene.script->answers_hello = false;
+  }
+  scene.script->lose_link();
+  REQUIRE(scene.script->take<protocol::Hello>().held.size() == 1);
+  REQUIRE(scene.session->save_arena(scene.arena));
+  CHECK(scene.script->count<protocol::CloseArena>() == 0);
+  scene.script->deliver(scene.script->welcome);
+  CHECK(scene.script->take<protocol::CloseArena>().arena == scene.arena);
+  CHECK(scene.script->count<protocol::OpenArena>() == 0);
+  CHECK(scene.session->close_arena(scene.arena));
+  CHECK(scene.script->count<protocol::CloseArena>() == 0);
+}
+
 TEST_CASE("what is closed while the link is lost is not opened again") {
   Scene scene;
   scene.make_resident();
