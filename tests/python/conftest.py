@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from arriving import nothing_compiled  # noqa: F401
 import rtswap
 
 torch.set_num_threads(1)
+
+# A shell has what it starts in the background ignore Ctrl-C, and the processes that tests interrupt
+# would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
