@@ -21,50 +21,57 @@ struct ThreeTasks {
     h.open(kBestEffort, 2, {0, 0, 20 * kMs}, OnRefusal::best_effort);
     h.land_everything({kShort, kLong, kBestEffort});
   }
+  // A first job of the short one, and then a shorter deadline of it.
+  void run_short() {
+    h.release(kShort, 1, h.now_ns + 1000 * kMs);
+    REQUIRE(h.last<protocol::Run>(kShort));
+    h.pass(5 * kMs);
+    h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  }
+  void shorten() {
+    h.from(kShort, protocol::UpdateTask{1, {1000 * kMs, 91 * kMs, 5 * kMs}});
+    REQUIRE(h.last<protocol::Verdict>(kShort)->timing.deadline_ns == 91 * kMs);
+  }
+  void begin_best_effort() {
+    h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
+    REQUIRE(h.last<protocol::Run>(kBestEffort));
+  }
+  void check_second_of_short_goes_first() {
+    h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
+    CHECK(h.last<protocol::Run>(kShort)->job == 2);
+    CHECK_FALSE(h.last<protocol::Run>(kLong));
+  }
   Harness h;
 };
 
 TEST_CASE("jobs of a new timing compete with its deadline, not with that of the last old job") {
   ThreeTasks tasks({1000 * kMs, 1000 * kMs, 5 * kMs}, {2000 * kMs, 400 * kMs, 60 * kMs});
   Harness& h = tasks.h;
-  h.release(kShort, 1, h.now_ns + 1000 * kMs);
-  REQUIRE(h.last<protocol::Run>(kShort));
-  h.pass(5 * kMs);
-  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  tasks.run_short();
   h.pass(45 * kMs);
-  h.from(kShort, protocol::UpdateTask{1, {1000 * kMs, 91 * kMs, 5 * kMs}});
-  REQUIRE(h.last<protocol::Verdict>(kShort)->timing.deadline_ns == 91 * kMs);
+  tasks.shorten();
   h.pass(940 * kMs);
-  h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
-  REQUIRE(h.last<protocol::Run>(kBestEffort));
+  tasks.begin_best_effort();
   h.pass(10 * kMs);
   h.release(kLong, 1, h.now_ns + 400 * kMs);
   h.release(kShort, 2, h.now_ns + 91 * kMs);
   h.pass(9 * kMs);
-  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
-  CHECK(h.last<protocol::Run>(kShort)->job == 2);
-  CHECK_FALSE(h.last<protocol::Run>(kLong));
+  tasks.check_second_of_short_goes_first();
 }
 
 TEST_CASE("a job that came early competes with the deadline of the timing that it will run in") {
   ThreeTasks tasks({1000 * kMs, 1000 * kMs, 5 * kMs}, {2000 * kMs, 400 * kMs, 60 * kMs});
   Harness& h = tasks.h;
-  h.release(kShort, 1, h.now_ns + 1000 * kMs);
-  h.pass(5 * kMs);
-  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  tasks.run_short();
   h.pass(495 * kMs);
   h.release(kShort, 2, h.now_ns + 1000 * kMs);  // counts in half a second
-  h.from(kShort, protocol::UpdateTask{1, {1000 * kMs, 91 * kMs, 5 * kMs}});
-  REQUIRE(h.last<protocol::Verdict>(kShort)->timing.deadline_ns == 91 * kMs);
+  tasks.shorten();
   h.pass(490 * kMs);
-  h.release(kBestEffort, 1, protocol::kNoDeadline_ns);
-  REQUIRE(h.last<protocol::Run>(kBestEffort));
+  tasks.begin_best_effort();
   h.pass(10 * kMs);
   h.release(kLong, 1, h.now_ns + 400 * kMs);
   h.pass(9 * kMs);
-  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
-  CHECK(h.last<protocol::Run>(kShort)->job == 2);
-  CHECK_FALSE(h.last<protocol::Run>(kLong));
+  tasks.check_second_of_short_goes_first();
 }
 
 TEST_CASE("an idle instant counts though best effort begins in it") {
@@ -82,9 +89,7 @@ TEST_CASE("an idle instant counts though best effort begins in it") {
   h.release(kShort, 2, h.now_ns + 91 * kMs);
   h.release(kLong, 1, h.now_ns + 160 * kMs);
   h.pass(4 * kMs);
-  h.from(kBestEffort, protocol::JobDone{1, 19 * kMs});
-  CHECK(h.last<protocol::Run>(kShort)->job == 2);
-  CHECK_FALSE(h.last<protocol::Run>(kLong));
+  tasks.check_second_of_short_goes_first();
 }
 
 TEST_CASE("what a task did counts until the device is idle, however often it changes its mind") {
