@@ -305,8 +305,10 @@ void Arbiter::State::send_verdict(Task& part, bool request_refused, const Error&
   verdict.state = state_of(task);
   verdict.request_refused = request_refused;
   verdict.reason = reason;
-  if (reason.code == ErrorCode::admission_refused || reason.code == ErrorCode::invalid_argument) {
-    if (!reason.message.empty()) verdict.reason.message += origin_of_timing(task);
+  const bool about_timing =
+      reason.code == ErrorCode::admission_refused || reason.code == ErrorCode::invalid_argument;
+  if (about_timing && !reason.message.empty()) {
+    verdict.reason.message += origin_of_timing(task);
   }
   verdict.timing = task.timing;
   verdict.resident = task.resident;
