@@ -14,9 +14,6 @@ namespace rtswap::daemon {
 namespace {
 
 constexpr int64_t kWaitingLineEvery_ns = 10'000'000'000;
-// Chunks that a living process may have mapped are never given to another, however long it takes to
-// come back: a grant over a live mapping would corrupt both. Its death is seen at once.
-constexpr int64_t kRecoveryGrace_ns = int64_t{365} * 24 * 3600 * 1'000'000'000;
 
 }  // namespace
 
@@ -58,9 +55,9 @@ Status Server::set_up() {
     RTSWAP_TRY(make_banks());
   }
   state_ = std::make_unique<StateKeeper>(state_path(config_.socket_path), std::move(state));
-  sessions_ =
-      std::make_unique<Sessions>(Sessions::Options{epoch_, last_session, trace_.get(), on_failure_},
-                                 std::move(survivors_), *state_);
+  sessions_ = std::make_unique<Sessions>(
+      Sessions::Options{epoch_, last_session, trace_.get(), on_failure_}, *state_);
+  RTSWAP_TRY(sessions_->await(std::move(survivors_)));
   service_ = std::make_unique<ArbiterService>(*sessions_, epoch_);
   service_->start();
   RTSWAP_TRY(listen());
@@ -157,7 +154,6 @@ Status Server::open_arbiter(size_t survivors) {
   config.overrides = overrides_;
   config.wait_for_tasks = config_.wait_for_tasks;
   config.sessions_to_recover = static_cast<uint32_t>(survivors);
-  config.recovery_grace_ns = kRecoveryGrace_ns;
   std::vector<SavedDevice> saved;
   for (const arbiter::DeviceConfig& device : config.devices) {
     const protocol::DeviceDescription& it = device.description;

@@ -80,6 +80,8 @@ Status Sessions::open_session(const StreamPtr& stream, protocol::Hello hello) {
                 "(LimitNOFILE=, ulimit -n)");
   }
   const SessionId id = ++last_session_;
+  RTSWAP_ASSIGN(const Watcher::WatchId watch,
+                watcher_.watch(std::move(process), [this, id] { process_died(id); }));
   connection->second.session = id;
   Session& session = sessions_[id];
   session.peer = peer;
@@ -88,7 +90,7 @@ Status Sessions::open_session(const StreamPtr& stream, protocol::Hello hello) {
   session.resumed = hello.resumed_session;
   session.name = hello.process_name;
   stream->name(id);
-  session.watch = watcher_->watch(std::move(process), [this, id] { process_died(id); });
+  session.watch = watch;
   SavedClient saved;
   saved.session = id;
   saved.name = hello.process_name;

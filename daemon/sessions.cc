@@ -18,21 +18,20 @@ void erase_client(SavedState& state, SessionId session) {
 
 }  // namespace
 
-Sessions::Sessions(Options options, std::vector<Survivor> survivors, StateKeeper& state)
-    : options_(std::move(options)),
-      state_(state),
-      last_session_(options_.last_session),
-      watcher_(std::make_unique<Watcher>()) {
+Sessions::Sessions(Options options, StateKeeper& state)
+    : options_(std::move(options)), state_(state), last_session_(options_.last_session) {}
+
+Status Sessions::await(std::vector<Survivor> survivors) {
   const std::lock_guard lock(mutex_);
   for (Survivor& survivor : survivors) {
     const SessionId session = survivor.client.session;
+    RTSWAP_ASSIGN(
+        survivor_watches_[session],
+        watcher_.watch(std::move(survivor.process), [this, session] { survivor_died(session); }));
     survivors_.emplace(session, std::move(survivor.client));
-    survivor_watches_[session] =
-        watcher_->watch(std::move(survivor.process), [this, session] { survivor_died(session); });
   }
+  return {};
 }
-
-Sessions::~Sessions() { watcher_.reset(); }
 
 void Sessions::open(arbiter::Loop& loop, size_t awaited) {
   std::vector<std::pair<StreamPtr, protocol::Hello>> waiting;
@@ -139,7 +138,7 @@ void Sessions::on_end(const StreamPtr& stream) {
   if (session.said_goodbye) {
     // It unmapped everything, so the arbiter need not wait for its death.
     loop_->post(arbiter::SessionDied{id});
-    watcher_->cancel(session.watch);
+    watcher_.cancel(session.watch);
     forget(id);
   } else if (!session.ended_by_arbiter) {
     loop_->post(arbiter::SessionDisconnected{id});
@@ -177,11 +176,11 @@ void Sessions::welcomed(SessionId id) {
   if (it == sessions_.end() || it->second.resumed == 0) return;
   const SessionId old = it->second.resumed;
   if (const auto watch = survivor_watches_.find(old); watch != survivor_watches_.end()) {
-    watcher_->cancel(watch->second);
+    watcher_.cancel(watch->second);
     survivor_watches_.erase(watch);
   }
   if (const auto previous = sessions_.find(old); previous != sessions_.end()) {
-    watcher_->cancel(previous->second.watch);
+    watcher_.cancel(previous->second.watch);
     if (previous->second.stream) previous->second.stream->cancel();
   }
   forget(old);

@@ -45,8 +45,11 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   };
 
   // `state` outlives this.
-  Sessions(Options options, std::vector<Survivor> survivors, StateKeeper& state);
-  ~Sessions() override;
+  Sessions(Options options, StateKeeper& state);
+
+  // Watches clients of an earlier rtswapd, which may come back. Before anything else; once.
+  // Errors: descriptor_limit.
+  Status await(std::vector<Survivor> survivors);
 
   // Lets sessions through to the arbiter; until then they wait. `awaited`: survivors that the
   // arbiter was made to wait for. REQUIRES: close() before `loop` ends.
@@ -128,7 +131,7 @@ class Sessions final : public arbiter::EffectSink, public SessionStream::Owner {
   std::map<protocol::SessionId, Session> sessions_;
   std::map<protocol::SessionId, SavedClient> survivors_;
   std::map<protocol::SessionId, Watcher::WatchId> survivor_watches_;
-  std::unique_ptr<Watcher> watcher_;  // last: its callbacks use everything above
+  Watcher watcher_;  // last: its callbacks use everything above
 };
 
 }  // namespace rtswap::daemon

@@ -14,7 +14,8 @@ struct Unit {
   const char* name;
   double bytes;
 };
-constexpr std::array<Unit, 12> kUnits{{{"", 1},
+// As rtswap/units.py has them. "Gb" and "Gib" are bits elsewhere.
+constexpr std::array<Unit, 11> kUnits{{{"", 1},
                                        {"B", 1},
                                        {"KiB", 1024.0},
                                        {"MiB", 1024.0 * 1024},
@@ -24,9 +25,8 @@ constexpr std::array<Unit, 12> kUnits{{{"", 1},
                                        {"KB", 1e3},
                                        {"MB", 1e6},
                                        {"GB", 1e9},
-                                       {"TB", 1e12},
-                                       {"%", 0}}};
-constexpr double kLargest_bytes = 1e18;
+                                       {"TB", 1e12}}};
+constexpr double kLargest_bytes = 16.0 * 1024 * 1024 * 1024 * 1024;
 
 struct Quantity {
   double value = 0;
@@ -50,7 +50,7 @@ Result<uint64_t> parse_size(const std::string& text) {
   if (const auto quantity = split(text)) {
     for (const Unit& unit : kUnits) {
       const double bytes = quantity->value * unit.bytes;
-      if (quantity->unit == unit.name && unit.bytes > 0 && bytes >= 1 && bytes <= kLargest_bytes) {
+      if (quantity->unit == unit.name && bytes >= 1 && bytes <= kLargest_bytes) {
         return static_cast<uint64_t>(std::llround(bytes));
       }
     }

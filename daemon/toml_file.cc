@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 #include <toml++/toml.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
 namespace rtswap::daemon {
@@ -76,6 +79,10 @@ Result<TomlFile> TomlFile::read(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {  // would read as an empty file
     return fail(ErrorCode::invalid_argument, path + " is a folder, not a file");
+  }
+  if (::access(path.c_str(), R_OK) != 0) {
+    return fail(ErrorCode::invalid_argument,
+                "the file " + path + " cannot be read: " + std::strerror(errno));
   }
   try {
     auto parsed = std::make_shared<Parsed>(Parsed{path, toml::parse_file(path)});

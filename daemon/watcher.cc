@@ -14,18 +14,18 @@ namespace {
 
 constexpr Watcher::WatchId kStop = 0;
 
-void add(int epoll, int fd, Watcher::WatchId id) {
+bool add(int epoll, int fd, Watcher::WatchId id) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = id;
-  RTSWAP_CHECK(::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0, std::strerror(errno));
+  return ::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
 }  // namespace
 
 Watcher::Watcher() : epoll_(::epoll_create1(EPOLL_CLOEXEC)), stop_(::eventfd(0, EFD_CLOEXEC)) {
   RTSWAP_CHECK(epoll_ && stop_, std::strerror(errno));
-  add(epoll_.get(), stop_.get(), kStop);
+  RTSWAP_CHECK(add(epoll_.get(), stop_.get(), kStop), std::strerror(errno));
   thread_ = std::thread([this] { run(); });
 }
 
@@ -34,12 +34,15 @@ Watcher::~Watcher() {
   thread_.join();
 }
 
-Watcher::WatchId Watcher::watch(UniqueFd pidfd, std::function<void()> on_exit) {
+Result<Watcher::WatchId> Watcher::watch(UniqueFd pidfd, std::function<void()> on_exit) {
   const std::lock_guard lock(mutex_);
   const WatchId id = next_id_++;
-  const int fd = pidfd.get();
+  if (!add(epoll_.get(), pidfd.get(), id)) {
+    return fail(ErrorCode::descriptor_limit,
+                std::string("rtswapd cannot watch one more process (") + std::strerror(errno) +
+                    "): raise fs.epoll.max_user_watches, or its memory limit");
+  }
   watches_.emplace(id, Watch{std::move(pidfd), std::move(on_exit)});
-  add(epoll_.get(), fd, id);
   return id;
 }
 

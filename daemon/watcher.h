@@ -10,6 +10,7 @@
 #include <mutex>
 #include <thread>
 
+#include "csrc/base/result.h"
 #include "csrc/base/unique_fd.h"
 
 namespace rtswap::daemon {
@@ -24,7 +25,8 @@ class Watcher {
   Watcher& operator=(const Watcher&) = delete;
 
   // Calls `on_exit` once when the process behind `pidfd` has ended, at once if it already has.
-  WatchId watch(UniqueFd pidfd, std::function<void()> on_exit);
+  // Errors: descriptor_limit where the system watches no more; then it is not called.
+  Result<WatchId> watch(UniqueFd pidfd, std::function<void()> on_exit);
   // After this the callback does not come any more, unless it has begun already.
   void cancel(WatchId id);
 

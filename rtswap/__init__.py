@@ -16,8 +16,10 @@ from rtswap import _build
 
 _build.check(_torch.__version__)
 
+# E402: only after that check may the extension be loaded, and everything below loads it.
 from rtswap import errors  # noqa: E402
 from rtswap._core import version as __version__  # noqa: E402
+from rtswap.clock import JobClock  # noqa: E402
 from rtswap.errors import (  # noqa: E402
     AdmissionRefused,
     Closed,
@@ -73,6 +75,7 @@ __all__ = [
     "Interrupted",
     "InvalidArgument",
     "Job",
+    "JobClock",
     "JobDropped",
     "ModelTooLarge",
     "NestedJob",

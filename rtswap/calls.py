@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def end_abandoned(job: Job) -> bool:
 
 def _watch() -> None:
     while _wake.wait():
-        threading.Event().wait(_LOOK_S)
+        time.sleep(_LOOK_S)
         _wake.clear()
         _end_all_abandoned()
         if _open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ import torch
 from rtswap import _core
 from rtswap.devices import cuda_index, uuid_of
 from rtswap.errors import InvalidArgument, Unsupported
-from rtswap.units import Size, parse_bytes, parse_share
+from rtswap.units import Size, parse_bandwidth, parse_bytes, parse_share
 
 log = logging.getLogger("rtswap")
 
@@ -24,7 +24,6 @@ CONTEXT_BYTES = 526 << 20
 _SMALLEST_SIMULATION_BYTES = 64 << 20
 _LARGEST_DEFAULT_SIMULATION_BYTES = 1 << 30
 _SMALLEST_BANK_BYTES = 2 << 20  # what devices map at least
-_SLOWEST_LINK_BYTES_PER_S = 10**6
 
 
 def socket_path(given: str | os.PathLike[str] | None) -> str | None:
@@ -66,6 +65,11 @@ class Arguments:
         """A simulated device was asked for."""
         return self.simulate is not None and self.simulate is not False
 
+    def differences_to(self, other: Arguments) -> str:
+        """What these were where the other ones are not the same: ``budget='4GiB', strict=True``."""
+        mine, others = asdict(self), asdict(other)
+        return ", ".join(f"{name}={mine[name]!r}" for name in mine if mine[name] != others[name])
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -99,7 +103,7 @@ def choices_of(given: Arguments) -> Choices:
         )
     simulated_bytes_per_s = 0
     if given.link_bandwidth is not None:
-        simulated_bytes_per_s = _link_bytes_per_s(given.link_bandwidth)
+        simulated_bytes_per_s = parse_bandwidth(given.link_bandwidth, "link_bandwidth")
     static_bytes = _DEFAULT_STATIC_BYTES if cuda and not simulated_bytes else 0
     if given.static is not None:
         static_bytes = parse_bytes(given.static, "static")
@@ -140,16 +144,6 @@ def _bank_bytes(size_bytes: int, what: str, given: object) -> int:
             "at least. A number without a unit counts bytes: write '4GiB'."
         )
     return size_bytes
-
-
-def _link_bytes_per_s(given: Size) -> int:
-    bytes_per_s = parse_bytes(given, "link_bandwidth")
-    if bytes_per_s < _SLOWEST_LINK_BYTES_PER_S:
-        raise InvalidArgument(
-            f"link_bandwidth={given!r} is {bytes_per_s} bytes a second, on which a job would wait "
-            "for hours. A number without a unit counts bytes: write '24GB'."
-        )
-    return bytes_per_s
 
 
 def _available_memory() -> int:

@@ -71,7 +71,7 @@ LinkSpeed = Annotated[
     str | None,
     typer.Option(
         "--link",
-        help="Host to device, the worst: 24 (GB/s), 12.5GiB/s. Default: the profiles' slowest.",
+        help="Host to device, the worst: 24GB/s, 12.5GiB/s. Default: the profiles' slowest.",
     ),
 ]
 Chunk = Annotated[str | None, typer.Option(help="Unit of memory (default: by budget).")]

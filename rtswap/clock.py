@@ -25,7 +25,7 @@ log = logging.getLogger("rtswap")
 
 
 class JobClock(Iterator[Job], AsyncIterator[Job]):
-    """Yields a job at each release and holds nothing meanwhile.
+    """Yields a job at each release; between them it holds neither memory nor the GPU.
 
     The clock never catches up: releases whose instant has passed while the caller was busy are
     skipped and counted. It ends when the task is closed and stands still while it is paused. With

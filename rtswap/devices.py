@@ -11,23 +11,25 @@ from rtswap.errors import UnknownDevice
 
 
 def cuda_index(device: torch.device | str | int | None) -> int:
-    """torch's index of a CUDA device given in any form."""
+    """torch's index of a CUDA device of this process, given in any form."""
     if device is None:
         return torch.cuda.current_device()
-    if isinstance(device, int) or (isinstance(device, str) and device.isdigit()):
-        return int(device)
     text = str(device)
-    for index in range(torch.cuda.device_count()):
-        if text.lower() == cuda_uuid(index).lower():
+    uuids = [cuda_uuid(index) for index in range(torch.cuda.device_count())]
+    for index, uuid in enumerate(uuids):
+        if text.lower() == uuid.lower():
             return index
     try:
-        parsed = torch.device(text)
+        index = int(text) if text.isdigit() else torch.device(text).index
     except RuntimeError:
+        index = len(uuids)  # none of them
+    if index is None:
+        return torch.cuda.current_device()
+    if index >= len(uuids):
         raise UnknownDevice(
-            f"device {text!r} is no CUDA device of this process. There are: "
-            + ", ".join(cuda_uuid(index) for index in range(torch.cuda.device_count()))
-        ) from None
-    return torch.cuda.current_device() if parsed.index is None else parsed.index
+            f"device {text!r} is no CUDA device of this process. There are: " + ", ".join(uuids)
+        )
+    return index
 
 
 def cuda_uuid(index: int) -> str:
@@ -51,12 +53,7 @@ def uuid_of(device: torch.device | str | int, devices: list[dict[str, Any]]) -> 
             f"device {text!r}: there is no CUDA device in this process."
             + (f" The arbiter has {', '.join(known.values())}." if known else "")
         )
-    index = cuda_index(device)
-    if not 0 <= index < torch.cuda.device_count():
-        raise UnknownDevice(
-            f"device {text!r}: this process sees {torch.cuda.device_count()} CUDA device(s)."
-        )
-    return cuda_uuid(index)
+    return cuda_uuid(cuda_index(device))
 
 
 def default_device(devices: list[dict[str, Any]]) -> int:

@@ -232,7 +232,7 @@ def quietly(step: Callable[[], object], what: str) -> None:
     """For clean-up that must not hide the error that led to it."""
     try:
         step()
-    except Error as error:
+    except Exception as error:  # of torch, too
         log.warning("%s: %s", what, error)
 
 

@@ -73,6 +73,7 @@ class Job:
 
     @property
     def task(self) -> Task:
+        """Whose job it is."""
         return self._task
 
     @property

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from rtswap import _core
+from rtswap.admission import Layers
 from rtswap.devices import synchronize
 from rtswap.errors import quietly
 from rtswap.jobs import Job
@@ -51,6 +52,20 @@ class Cost:
     """Of any pass."""
     stretches: list[tuple[int, int]]
     """(chunks, ns), as of :func:`rtswap.stretches.stretches`; empty: needs all memory to start."""
+
+    @property
+    def margin(self) -> float:
+        return margin_of(self.worst_ns)
+
+    @property
+    def layers(self) -> Layers:
+        """The stretches times the margin."""
+        return [(chunks, max(1, round(ns * self.margin))) for chunks, ns in self.stretches]
+
+    @property
+    def wcet_ns(self) -> int:
+        """What is declared: the worst that was seen times the margin."""
+        return sum(ns for _, ns in self.layers) or round(self.worst_ns * self.margin)
 
 
 def margin_of(worst_ns: int) -> float:

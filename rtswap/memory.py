@@ -117,7 +117,7 @@ class Memory:
         total: Counter[str] = Counter()
         for arena in self.arenas:
             total.update(arena.stats())
-        total["repaired_writes"] += self.saved_bytes
+        total["repaired_bytes"] += self.saved_bytes
         return dict(total)
 
     # --- jobs ----------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class Memory:
     def _report_repairs(self) -> None:
         if not self._verify or self._warned:
             return
-        found = sum(arena.stats()["repaired_writes"] for arena in self.arenas)
+        found = sum(arena.stats()["repaired_bytes"] for arena in self.arenas)
         if found:
             self._warn_written(f"{found} bytes, found by verify=True")
 

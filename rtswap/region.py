@@ -32,7 +32,8 @@ class Region:
     A ``scratch`` region is free of copies as long as nothing in it is alive when a job ends: copy
     results out (``.clone()`` outside the block, ``.cpu()``). The chunks under what is alive then
     are kept as those of a ``mutable`` region, until nothing is at the end of a later job; promises
-    do not count these copies. A ``mutable`` one keeps all contents, as captured graphs need it.
+    count bringing them in, but not writing them back. A ``mutable`` one keeps all contents, as
+    captured graphs need it.
 
     The workspaces that cuBLAS keeps for each thread and stream stay outside, for the stream that is
     current at the entry. On another stream use cuBLAS once before you enter.
@@ -52,6 +53,7 @@ class Region:
 
     @property
     def bytes(self) -> int:
+        """Its size, in whole chunks."""
         return self._native.bytes
 
     @property
@@ -61,6 +63,7 @@ class Region:
 
     @property
     def peak_bytes(self) -> int:
+        """The most of ``held_bytes`` so far."""
         return self._native.peak_bytes
 
     @property
@@ -125,6 +128,7 @@ class Region:
             self._arena.keep_addresses(self._segment)
 
     def retire(self) -> None:
+        """Its task was closed: nothing can be allocated in it any more."""
         self._end_pools()
         self._kept_bytes = 0
         self._native.retire()
@@ -139,9 +143,9 @@ class Region:
         self._warned = True
         log.warning(
             "task '%s': %s of tensors in a scratch region are alive after its job. They keep their "
-            "contents, at a cost that promises do not count: their chunks (%s now) are copied to "
-            "the host when they leave the device, and back for the next job; the region has %s of "
-            "pinned host memory from now on. Copy results out of the region and drop the rest "
+            "contents: their chunks (%s now) are copied to the host when they leave the device, "
+            "which promises do not count, and back for the next job; the region has %s of pinned "
+            "host memory from now on. Copy results out of the region and drop the rest "
             "before the job ends, or make the region with kind='mutable'. Touching such a tensor "
             "outside jobs ends the context of a GPU.",
             self._task.name,

@@ -63,7 +63,7 @@ def register(
     happened to the modules.
 
     period_ms, rate_hz:
-        Distance of releases (at least, for sporadic ones). Without a period: best effort.
+        Time between two releases; for events, the shortest. Without either: best effort.
     deadline_ms:
         From the release; default: the period.
     wcet_ms, example_inputs:
@@ -83,14 +83,15 @@ def register(
     late:
         What becomes of a job that can no longer meet its deadline: ``"drop"`` or ``"run"``.
     importance:
-        A whole number from -1000 to 1000, larger is more. When promises that were given cannot all
-        be kept any more (the link turns out to be slower), those of the least important tasks end;
-        and jobs without a promise run in the order of importance, so that the less important may
-        wait without end. It never takes a promise from another task so that this one gets it, and
-        never changes the order of promised jobs.
+        A whole number from -1000 to 1000; a larger one is more important. When promises that were
+        given cannot all be kept any more (the link turns out to be slower), those of the least
+        important tasks end; and jobs without a promise run in the order of importance, so that the
+        less important may wait without end. It never takes a promise from another task so that this
+        one gets it, and never changes the order of promised jobs.
     kinds:
-        ``"mutable"``, or ``{pattern: kind}`` on the names of tensors. Parameters default to
-        ``read_only`` (dropped at eviction), buffers to ``mutable`` (written back).
+        ``"mutable"``, or ``{pattern: kind}`` on the names of tensors, of which the first that
+        matches counts. Parameters default to ``read_only`` (dropped at eviction), buffers to
+        ``mutable`` (written back).
     device:
         Where the model lives: index, ``"cuda:1"`` or UUID; default: that of ``enable()``. A model
         that is spread over several: ``{"encoder": 0, "decoder": 1}``, paths of modules with their

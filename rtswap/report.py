@@ -38,7 +38,7 @@ class Promise:
     wcet_ms: float | None
     """Declared, or measured times the margin."""
     measured_ms: float | None
-    """Worst device time seen while warming; None when the cost was declared."""
+    """Worst device time seen when it was measured; None when the cost in force was declared."""
     margin: float
     """Factor between the measured and the declared cost."""
     block_ms: float | None
@@ -80,7 +80,7 @@ class TaskStats:
     restored_bytes: int
     evicted_bytes: int
     written_back_bytes: int
-    repaired_writes: int
+    repaired_bytes: int
     """Bytes of read_only tensors that jobs wrote and that were kept."""
     arena_bytes: int
     resident_bytes: int

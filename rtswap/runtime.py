@@ -188,12 +188,13 @@ def enable(
     link_bandwidth:
         Bytes per second of the simulated device's link.
     static:
-        Memory this process needs beside the bank; torch's own pool is limited to it.
+        Device memory this process needs outside the bank (CUDA context, torch's own pool), of which
+        torch's pool gets what the context leaves. Default: 1 GiB.
     strict:
         A call outside any job raises ``NotResident`` instead of becoming a job of its own.
     verify:
         Compares read_only memory with the host copy before it is dropped; what jobs wrote there is
-        kept, counted (``TaskStats.repaired_writes``) and warned about once per task. Costs one
+        kept, counted (``TaskStats.repaired_bytes``) and warned about once per task. Costs one
         copy of all weights per eviction: for tests.
     guard:
         Where evicted memory was, kernels read NaN instead of ending the CUDA context: for finding
@@ -223,7 +224,8 @@ def enable(
         if _runtime is not None:
             if _runtime.given != given:
                 raise InvalidArgument(
-                    "rtswap is enabled already, with other arguments. Call rtswap.disable() first."
+                    f"rtswap is enabled already, with {_runtime.given.differences_to(given)}. Call "
+                    "rtswap.disable() first."
                 )
             return _runtime.info()
         refuse_backend()
@@ -245,7 +247,9 @@ def disable() -> None:
     """Closes all tasks (their models go on as ordinary ones) and leaves the arbiter. Idempotent."""
     global _runtime
     if current_job() is not None:
-        raise InvalidArgument("rtswap.disable() was called inside a job.")
+        raise InvalidArgument(
+            "rtswap.disable() was called inside a job. Leave the block of `with task.job():` first."
+        )
     with _enabling:
         if _runtime is None:
             return
@@ -283,6 +287,8 @@ def _say(chosen: Info, given: Arguments) -> None:
         log.warning("no GPU%s here: models run on the simulated device, on the CPU.", daemon)
     if given.budget is not None and not chosen.embedded:
         log.warning("budget= has no effect: the bank is the daemon's.")
+    if given.link_bandwidth is not None and not (chosen.simulated and chosen.embedded):
+        log.warning("link_bandwidth= has no effect: it is for a simulated device in this process.")
 
 
 # --- the end of the process ---------------------------------------------------------------------

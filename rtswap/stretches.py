@@ -30,10 +30,10 @@ class Pass:
 def stretches(passes: list[Pass], worst_ns: int) -> list[tuple[int, int]]:
     """(chunks, ns): with the arena's first ``chunks`` there, a job can execute for so long.
 
-    In order of execution, with ascending chunks, ``worst_ns`` together, which is at least what any
-    of the passes took. From each stretch on they are as long as the longest that any pass had left
-    there; what another pass took longer counts as in `longer`. Nothing where one stretch needs it
-    all.
+    In order of execution, with ascending chunks. Together they last ``worst_ns``, which is at least
+    what any of the passes took. From each stretch on they last as long as the pass that had most
+    left to do there; what ``worst_ns`` has beyond that is added to the last (`longer`). Empty where
+    one stretch needs all memory.
     """
     needs = sorted({chunks for observed in passes for chunks, _ in observed.uses})
     if not needs:

@@ -15,7 +15,7 @@ from rtswap.counts import JobCounts
 from rtswap.errors import Closed, InvalidArgument
 from rtswap.hooks import RootHooks
 from rtswap.jobs import Job
-from rtswap.measure import Cost, margin_of
+from rtswap.measure import Cost
 from rtswap.memory import Memory
 from rtswap.prefix import wait_for_all_arriving
 from rtswap.raw_access import make_graphs_wait
@@ -45,7 +45,8 @@ class Task:
         self._name = native.name
         self._strict = runtime.strict
         self._hooks: list[RootHooks] = []
-        self._measured_ns = 0
+        self._cost: Cost | None = None
+        """As it was measured last, here or for the task that shares its memory."""
         self._end = "was closed. Register its model again to run it in jobs."
         self._running: set[Job] = set()
         self._job_counts = JobCounts()
@@ -57,6 +58,7 @@ class Task:
 
     @property
     def name(self) -> str:
+        """Unique in this process."""
         return self._name
 
     @property
@@ -72,15 +74,18 @@ class Task:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
+        """As they were registered; the first is the one that is measured."""
         return self._modules
 
     @property
     def closed(self) -> bool:
+        """Whether the task has ended, by :meth:`close` or because its context was lost."""
         return self._native is None
 
     @property
     def state(self) -> str:
-        """``warming``, ``admitted``, ``best_effort``, ``refused``, ``paused``, ..., ``closed``."""
+        """``loading``, ``warming``, ``admitted``, ``best_effort``, ``refused``, ``paused`` or
+        ``closed``."""
         native = self._native
         return "closed" if native is None else str(native.verdict()["state"])
 
@@ -98,6 +103,9 @@ class Task:
     def promise(self) -> Promise:
         """What admission promised and on which costs it rests."""
         verdict = self._native_open().verdict()
+        cost = self._cost
+        if cost is not None and cost.wcet_ns != verdict["wcet_ns"]:
+            cost = None  # another one was declared since, or by a daemon's task file
 
         def milliseconds(nanoseconds: int) -> float | None:
             return nanoseconds / 1e6 if nanoseconds else None
@@ -107,8 +115,8 @@ class Task:
             reason=verdict["reason"],
             response_bound_ms=milliseconds(verdict["response_bound_ns"]),
             wcet_ms=milliseconds(verdict["wcet_ns"]),
-            measured_ms=milliseconds(self._measured_ns),
-            margin=margin_of(self._measured_ns) if self._measured_ns else 1.0,
+            measured_ms=None if cost is None else cost.worst_ns / 1e6,
+            margin=1.0 if cost is None else cost.margin,
             begins_on_prefix=bool(verdict["layers"]),
             block_ms=milliseconds(verdict["block_ns"]),
             mode=verdict["mode"],
@@ -179,6 +187,7 @@ class Task:
         )
         shared = open_native(self._runtime, self._memory, options, timeout)
         task = Task(self._runtime, self._memory, shared, self._modules, timing.layers)
+        task._cost = self._cost
         self._runtime.add_task(task)
         return task
 
@@ -193,8 +202,10 @@ class Task:
     ) -> None:
         """New timing, tested again. When it is refused the old one stays.
 
-        One that fits only with other memory on the device than now is refused, too; while the task
-        is paused it may be given, and :meth:`resume` waits for that memory.
+        Without ``deadline_ms`` the deadline becomes the new period; without ``wcet_ms`` the cost
+        stays. A timing that needs other memory on the device than is there now is refused while the
+        task runs: :meth:`pause` it, set the period, then :meth:`resume`, which waits for that
+        memory.
         """
         native = self._native_open()
         if period_ms is None and rate_hz is None:
@@ -210,7 +221,7 @@ class Task:
         )
 
     def pause(self, timeout: float | None = 30.0) -> None:
-        """Gives its share of the device back to the test; jobs are refused until ``resume()``."""
+        """Ends its promise, which leaves room for others; jobs are refused until ``resume()``."""
         native = self._native_open()
         limit = limit_ns(timeout)
         native.pause()
@@ -232,7 +243,7 @@ class Task:
             return
         if self._running:
             raise InvalidArgument(
-                f"Task '{self._name}' was closed while one of its jobs is running. End that first."
+                f"Task '{self._name}' cannot be closed while one of its jobs runs: end that first."
             )
         native.close()
         self._native = None
@@ -284,11 +295,8 @@ class Task:
 
     def _declare_measured(self, cost: Cost, timeout: float | None) -> None:
         """Tested with the measured cost times the margin."""
-        self._measured_ns = cost.worst_ns
-        margin = margin_of(cost.worst_ns)
-        layers = [(chunks, max(1, round(ns * margin))) for chunks, ns in cost.stretches]
-        wcet_ns = sum(ns for _, ns in layers) or round(cost.worst_ns * margin)
-        self._declare(wcet_ns, layers, timeout)
+        self._cost = cost
+        self._declare(cost.wcet_ns, cost.layers, timeout)
 
     def _declare(self, wcet_ns: int, layers: Layers, timeout: float | None) -> None:
         self._prepare_to_begin_on_prefix(layers)

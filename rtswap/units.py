@@ -8,27 +8,28 @@ from fractions import Fraction
 
 from rtswap.errors import InvalidArgument
 
+# As daemon/sizes.cc has them. "Gb" and "Gib" are bits elsewhere.
 _FACTORS = {
     "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "k": 2**10,
-    "m": 2**20,
-    "g": 2**30,
-    "t": 2**40,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
 }
 # No more digits than any size has.
-_SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([a-z]*)\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)\s*")
 
 # Of one size: more is a mistake of units, and more than chunks are counted.
 LARGEST_BYTES = 2**44
+# Of one link: beyond these a unit was meant otherwise.
+_SLOWEST_LINK_BYTES_PER_S = 10**6
+_FASTEST_LINK_BYTES_PER_S = LARGEST_BYTES
 
 Size = int | str
 
@@ -36,7 +37,7 @@ Size = int | str
 def read_size(text: str) -> Fraction | None:
     """Bytes of ``"4GiB"``, ``"1.5 MB"`` or ``"4096"``, exactly; none for what is not a size."""
     match = _SIZE.fullmatch(text)
-    factor = _FACTORS.get(match[2].lower()) if match else None
+    factor = _FACTORS.get(match[2]) if match else None
     return Fraction(match[1]) * factor if match and factor else None
 
 
@@ -50,6 +51,18 @@ def parse_bytes(size: Size, what: str) -> int:
     if not 1 <= number <= LARGEST_BYTES:
         raise InvalidArgument(f"{what}={size!r} is not between 1 byte and 16 TiB.")
     return int(number)
+
+
+def parse_bandwidth(speed: Size, what: str) -> int:
+    """Bytes a second of ``"24GB/s"``, ``"24GB"`` or ``24000000000``."""
+    size = speed.strip().removesuffix("/s") if isinstance(speed, str) else speed
+    bytes_per_s = parse_bytes(size, what)
+    if not _SLOWEST_LINK_BYTES_PER_S <= bytes_per_s <= _FASTEST_LINK_BYTES_PER_S:
+        raise InvalidArgument(
+            f"{what}={speed!r} is {bytes_per_s / 1e9:g} GB/s. A number without a unit counts bytes "
+            "a second: write '24GB/s'."
+        )
+    return bytes_per_s
 
 
 def parse_share(size: Size | float, total_bytes: int, what: str) -> int:

@@ -18,9 +18,9 @@ namespace {
 // Where nobody waits for the answer, no better plan is sought for longer (some 2 ms).
 constexpr int64_t kReviewEffort = 200'000;
 
-bool is_in(const Task& task) {
-  return task.state == TaskState::admitted || task.state == TaskState::best_effort ||
-         task.state == TaskState::warming;
+bool is_in(TaskState state) {
+  return state == TaskState::admitted || state == TaskState::best_effort ||
+         state == TaskState::warming;
 }
 
 // What can be taken of an arena that has `chunks` and keeps `prefix` of them. Mutable ones may lie
@@ -38,8 +38,7 @@ void add(policy::Exposure& sum, const policy::Exposure& more) {
 
 std::string no_way(const Task& task) {
   return "the tasks would fit, but there is no way from the present plan to theirs that keeps "
-         "every "
-         "promise; open \"" +
+         "every promise; open \"" +
          task.name + "\" before the others, or pause one of them meanwhile";
 }
 
@@ -123,8 +122,7 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
       input.promised.push_back(model_of(*task, task->timing));
       input.may_run_late.push_back(task->late == protocol::LatePolicy::run);
       roll.promised.push_back(task);
-    } else if (state == TaskState::admitted || state == TaskState::best_effort ||
-               state == TaskState::warming) {
+    } else if (is_in(state)) {
       input.best_effort.push_back(model_of(*task, task->timing));
       if (task->spans()) {
         input.best_effort.back().hold_ns = block_of(*task);
@@ -136,13 +134,13 @@ Arbiter::State::Roll Arbiter::State::roll(const Device& device,
   input.link = link_of(device);
   input.bank_chunks = usable_chunks(device);
   input.staging = true;
-  const auto is_in = [&](const Arena* arena) {
+  const auto in_set = [&](const Arena* arena) {
     const auto uses = [arena](const Task* task) { return task->arena == arena; };
     return std::any_of(roll.promised.begin(), roll.promised.end(), uses) ||
            std::any_of(roll.best_effort.begin(), roll.best_effort.end(), uses);
   };
   for (const Arena* arena : device.arenas) {
-    if (is_in(arena)) continue;
+    if (in_set(arena)) continue;
     roll.others.push_back(arena);
     // For planning; the test of a plan knows more (note_exposed).
     add(input.others, exposed_beyond(*arena, device.ledger.held(arena->key), 0));
@@ -324,7 +322,7 @@ void Arbiter::State::enter(Task& task) {
   if (task.state != TaskState::admitted) return;
   Device& device = device_of(*task.arena);
   task.last_order_ns = kNever_ns;
-  task.last_window = device.window;
+  task.last_competes_ns = now_ns_;
   const bool counts = window_counts(device);
   for (const Leaving& left : device.leaving) {
     if (!counts || left.task != &task || !left.resumed) continue;
@@ -344,8 +342,7 @@ void Arbiter::State::enter(Task& task) {
     if (task.last_order_ns != kNever_ns) {
       job->order_ns = std::max(job->order_ns, task.last_order_ns + task.timing.period_ns);
     }
-    task.last_release_ns = job->eligible_ns;
-    task.last_order_ns = job->order_ns;
+    note_order(*job);
     earliest_ns = job->eligible_ns + task.timing.period_ns;
   }
 }
@@ -355,7 +352,7 @@ void Arbiter::State::leave(Task& task) {
   Device& device = device_of(*task.arena);
   device.review_due = true;
   // What did not hold beside it may do so now; and it may have been its turn.
-  if (device.shedding && is_in(task)) device.shedding->seek_anew();
+  if (device.shedding && is_in(task.state)) device.shedding->seek_anew();
   if (edf() && task.state == TaskState::admitted && task.block_ns > 0) {
     // Has counted for what it left before in this window, and still does.
     std::erase_if(device.leaving,
@@ -365,7 +362,7 @@ void Arbiter::State::leave(Task& task) {
         task.arena->key,
         {task.timing.period_ns, task.timing.deadline_ns, task.block_ns},
         task.timing,
-        task.last_window == device.window ? task.last_order_ns : kNever_ns,
+        keeps_distance(task) ? task.last_order_ns : kNever_ns,
     });
   }
   task.response_bound_ns = 0;
@@ -466,6 +463,10 @@ void Arbiter::State::review(Device& device) {
       if (gives_way == nullptr || task->importance <= gives_way->importance) gives_way = task;
     }
     if (gives_way == nullptr) break;
+    if (fresh.admitted && incoming(device) > 0) {  // what is on its way out may be in the way
+      device.review_due = true;
+      break;
+    }
     Task& task = *gives_way;
     if (!fresh.admitted) policy::explain(set.input, fresh);
     const Error reason{ErrorCode::admission_refused, fresh.admitted ? no_way(task) : fresh.reason};

@@ -18,12 +18,8 @@ Arbiter::State::State(Config config) : config_(std::move(config)) {
 std::vector<Effect> Arbiter::State::step(int64_t now_ns, const Event& event) {
   RTSWAP_CHECK(now_ns >= now_ns_, "time went backwards");
   now_ns_ = now_ns;
-  if (recovering() && recovery_ends_ns_ == kNoDeadline_ns) {
-    recovery_ends_ns_ = now_ns + config_.recovery_grace_ns;
-  }
   effects_.clear();
   std::visit([this](const auto& typed) { on(typed); }, event);
-  end_recovery_when_due();
   settle_all();
   set_timer();
   return std::move(effects_);

@@ -64,10 +64,10 @@ struct Config {
   // Revoke that goes unanswered so long: the GPU is given to others, the memory stays its holder's
   // until it answers or dies.
   int64_t hang_timeout_ns = 10'000'000'000;
-  // Sessions of an earlier life that may come back; until they have, or died, or the grace ended,
-  // nothing is granted (daemon restart).
+  // Sessions of an earlier life (daemon restart) that may come back. Until each has, or has died,
+  // nothing is granted, however long it takes: what a living process may have mapped is never given
+  // to another, since a grant over a live mapping would corrupt both.
   uint32_t sessions_to_recover = 0;
-  int64_t recovery_grace_ns = 10'000'000'000;
 };
 
 // ------------------------------------------------------------------------------------- events
@@ -126,7 +126,7 @@ struct Trace {
     restore_end,    // chunks landed
     evict_begin,
     evict_end,
-    run_begin,  // job wholly resident and holding the device
+    run_begin,  // job holds the device, and what its Run named has landed
     run_end,
     dropped,
     missed,     // job ended after its deadline

@@ -94,49 +94,60 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
     note_request(*task);
     old_layers.push_back(std::exchange(task->timing.layers, {}));
   }
-  policy::Decision decision;
-  // One answer would be taken for that to both.
-  const auto changes = [](Task* task) { return task->next_timing.has_value(); };
-  if (std::any_of(arena->tasks.begin(), arena->tasks.end(), changes)) {
-    for (Task* task : arena->tasks) task->next_timing.reset();
-    decision.reason =
-        "a new timing that waited to come into force was given up, as was the growth of the memory "
-        "meanwhile; ask for one after the other";
-  } else if (device.shedding) {  // growth would be tested without those that are in question
-    decision.reason = "it is being found out which promises can be kept; try again";
+  if (const Status grown = admit_growth(*arena); grown) {
+    for (Task* task : arena->tasks) tell_of_growth(*task);
   } else {
-    const Roll set = roll(
-        device, [](const Task&) { return true; }, arena->tasks.front());
-    decision = policy::admit(set.input);
-  }
-  const bool admitted = decision.admitted && (adopt(device, plan_of(decision), nullptr) ||
-                                              adopt(device, in_force(device), nullptr));
-  if (decision.admitted && !admitted) {
-    decision.reason = "it would fit, but not before what goes on now has ended; try again";
-  }
-  const Error reason{decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
-                     decision.reason};
-  if (!admitted) {
     arena->chunks = old_chunks;
     arena->mutable_chunks = old_mutable;
     for (size_t i = 0; i < old_layers.size(); ++i) {
       arena->tasks[i]->timing.layers = std::move(old_layers[i]);
     }
+    for (Task* task : arena->tasks) refuse_growth(*task, grown.error());
   }
-  for (Task* task : arena->tasks) {
-    if (admitted) {
-      if (state_of(*task) == TaskState::loading) {
-        answer(*task);
-      } else {  // the arena has grown, whatever became of the task before
-        task->lead->answer_pending = false;
-        send_verdict(*task, false, task->reason);
-      }
-      continue;
-    }
-    if (task->state == TaskState::loading) refuse(*task, reason);
-    task->lead->answer_pending = false;
-    send_verdict(*task, true, reason);
+}
+
+// The promises of an arena that has the size it asks for.
+Status Arbiter::State::admit_growth(Arena& arena) {
+  Device& device = device_of(arena);
+  const auto changes = [](const Task* task) { return task->next_timing.has_value(); };
+  if (std::any_of(arena.tasks.begin(), arena.tasks.end(), changes)) {
+    // One answer would be taken for that to both.
+    for (Task* task : arena.tasks) task->next_timing.reset();
+    return fail(ErrorCode::admission_refused,
+                "a new timing that waited to come into force was given up, as was the growth of "
+                "the memory meanwhile; ask for one after the other");
   }
+  if (device.shedding) {  // growth would be tested without those that are in question
+    return fail(ErrorCode::admission_refused,
+                "it is being found out which promises can be kept; try again");
+  }
+  const Roll set = roll(
+      device, [](const Task&) { return true; }, arena.tasks.front());
+  const policy::Decision decision = policy::admit(set.input);
+  if (!decision.admitted) {
+    return fail(decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,
+                decision.reason);
+  }
+  if (adopt(device, plan_of(decision), nullptr)) return {};
+  if (adopt(device, in_force(device), nullptr)) return {};
+  return fail(ErrorCode::admission_refused,
+              "it would fit, but not before what goes on now has ended; try again");
+}
+
+void Arbiter::State::tell_of_growth(Task& task) {
+  if (state_of(task) == TaskState::loading) {
+    answer(task);
+    return;
+  }
+  // The arena has grown, whatever became of the task before.
+  task.lead->answer_pending = false;
+  send_verdict(task, false, task.reason);
+}
+
+void Arbiter::State::refuse_growth(Task& task, const Error& reason) {
+  if (task.state == TaskState::loading) refuse(task, reason);
+  task.lead->answer_pending = false;
+  send_verdict(task, true, reason);
 }
 
 void Arbiter::State::on(Session& session, const protocol::CloseArena& message) {
@@ -241,6 +252,7 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   Device& device = device_of(*arena);
   Ledger& ledger = device.ledger;
   arena->silent = false;
+  arena->detached_ns = now_ns_;
   if (ledger.has_detached(arena->key)) {
     // The answer to a grant that came after the failed one and had no ground to stand on.
     ledger.free_detached(arena->key);
@@ -259,7 +271,7 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   ledger.detach(arena->key, borders);
   arena->grants.clear();
   ledger.truncate(arena->key, std::min(message.resident_chunks, failed_end));
-  arena->landed_chunks = std::min(arena->landed_chunks, message.resident_chunks);
+  arena->landed_chunks = ledger.held(arena->key);
   arena->rest_until_ns = now_ns_ + kRest_ns;
   ++arena->failed_restores;
   trace(Trace::Kind::restore_end, *arena, 0, "failed: " + message.error.message);
@@ -269,7 +281,14 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
     if (job == nullptr || job->task->arena != arena) continue;
     arena->failed_restores = 0;
     give_up(*job, message.error);
-    break;
+    return;
+  }
+  for (Task* task : arena->tasks) {  // no promise can be given without its memory
+    if (task->state != TaskState::loading) continue;
+    arena->failed_restores = 0;
+    refuse(*task, message.error);
+    task->lead->answer_pending = false;
+    send_verdict(*task, true, task->reason);
   }
 }
 

@@ -54,6 +54,7 @@ void Arbiter::State::expire_silent(Device& device) {
     int64_t oldest_ns = kNoDeadline_ns;
     if (!arena->revokes.empty()) oldest_ns = arena->revokes.front().sent_ns;
     if (!arena->grants.empty()) oldest_ns = std::min(oldest_ns, arena->grants.front().sent_ns);
+    if (device.ledger.has_detached(arena->key)) oldest_ns = std::min(oldest_ns, arena->detached_ns);
     if (oldest_ns == kNoDeadline_ns || now_ns_ - oldest_ns < config_.hang_timeout_ns) continue;
     arena->silent = true;
     trace(Trace::Kind::evict_end, *arena, 0,
@@ -108,7 +109,7 @@ void Arbiter::State::expire_holder(Device& device) {
 }
 
 void Arbiter::State::set_timer() {
-  int64_t next_ns = recovery_ends_ns_;
+  int64_t next_ns = kNoDeadline_ns;
   const auto at = [&](int64_t instant_ns) {
     if (instant_ns > now_ns_) next_ns = std::min(next_ns, instant_ns);
   };
@@ -124,6 +125,7 @@ void Arbiter::State::set_timer() {
       if (arena->silent) continue;
       if (!arena->revokes.empty()) at(arena->revokes.front().sent_ns + config_.hang_timeout_ns);
       if (!arena->grants.empty()) at(arena->grants.front().sent_ns + config_.hang_timeout_ns);
+      if (device.ledger.has_detached(arena->key)) at(arena->detached_ns + config_.hang_timeout_ns);
     }
     if (const Job* holder = device.holder)
       at(last_progress_ns(*holder) + hang_limit(*holder->task));

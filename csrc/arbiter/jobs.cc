@@ -7,6 +7,12 @@
 namespace rtswap::arbiter {
 namespace {
 
+// More jobs of one process that have not ended are no program's intent.
+constexpr size_t kMostJobs = 10'000;
+
+// By so much a job may come before its turn; more would not fit into a clock.
+constexpr int64_t kMostAhead_ns = INT64_MAX / 4;
+
 // So many overruns in a row, and the declared cost is not a slip but wrong.
 constexpr uint32_t kMostOverruns = 3;
 
@@ -18,6 +24,16 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
   if (session.jobs.count(message.job) != 0 || session.forgiven.count(message.job) != 0) {
     violate(session, ErrorCode::protocol_violation,
             "job " + std::to_string(message.job) + " was released twice");
+    return;
+  }
+  if (message.release_ns < 0 || message.deadline_ns < 0) {
+    violate(session, ErrorCode::protocol_violation,
+            "job " + std::to_string(message.job) + " has an instant before the clock began");
+    return;
+  }
+  if (session.jobs.size() >= kMostJobs) {
+    violate(session, ErrorCode::protocol_violation,
+            std::to_string(kMostJobs) + " jobs of the process have not ended");
     return;
   }
   auto owned = std::make_unique<Job>();
@@ -32,18 +48,23 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
   job.deadline_ns = message.deadline_ns;
   job.order_ns = message.deadline_ns;
   std::string detail;
-  const bool clocked = task->timing.period_ns > 0 && message.deadline_ns != kNoDeadline_ns;
+  const bool clocked = task->timing.period_ns > 0 && message.deadline_ns != kNoDeadline_ns &&
+                       task->state != TaskState::refused;  // maybe for that timing
   if (clocked) {
-    // The promise holds for releases at least one period apart, and for deadlines no earlier than
-    // declared. An earlier one is moved, never promoted.
+    // The promise holds for releases at least one period apart, and for the deadline of the timing.
+    // An earlier release is moved, never promoted.
     if (task->last_release_ns != kNever_ns &&
         job.eligible_ns < task->last_release_ns + task->timing.period_ns) {
       job.eligible_ns = task->last_release_ns + task->timing.period_ns;
       detail = "released less than a period after the one before: counts from " +
                std::to_string(job.eligible_ns);
+      if (job.eligible_ns - now_ns_ > kMostAhead_ns) {
+        violate(session, ErrorCode::protocol_violation,
+                "job " + std::to_string(message.job) + " is released years before its turn");
+        return;
+      }
     }
-    task->last_release_ns = job.eligible_ns;
-    job.deadline_ns = std::max(job.deadline_ns, job.eligible_ns + task->timing.deadline_ns);
+    job.deadline_ns = job.eligible_ns + task->timing.deadline_ns;
     set_order(job);
   }
   session.jobs[job.id] = std::move(owned);
@@ -60,21 +81,31 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
 
 // A stamp may be older than a release is allowed to travel: such a job has less time left, but may
 // not take that from others. It competes with the deadline that the test gives it, whatever the
-// client says: counted from when it was seen, and a period after the one before, unless that has
-// ended and the device has been idle since.
+// client says: counted from when it was seen, and a period after the one before, unless the device
+// has been idle since that competed.
 void Arbiter::State::set_order(Job& job) {
-  Task& task = *job.task;
+  const Task& task = *job.task;
   Device& device = device_of(*task.arena);
-  if (idle(device)) ++device.window;
+  if (idle(device)) device.last_idle_ns = now_ns_;
   job.order_ns =
       std::max(job.eligible_ns, now_ns_ - config_.round_trip_ns) + task.timing.deadline_ns;
-  const bool others_wait = std::any_of(device.waiting.begin(), device.waiting.end(),
-                                       [&task](const Job* other) { return other->task == &task; });
-  if (task.last_order_ns != kNever_ns && (others_wait || task.last_window == device.window)) {
+  if (keeps_distance(task)) {
     job.order_ns = std::max(job.order_ns, task.last_order_ns + task.timing.period_ns);
   }
+  note_order(job);
+}
+
+// An idle instant while the job before waited for its turn is none between that one and the next.
+bool Arbiter::State::keeps_distance(const Task& task) const {
+  return task.last_order_ns != kNever_ns &&
+         device_of(*task.arena).last_idle_ns <= task.last_competes_ns;
+}
+
+void Arbiter::State::note_order(const Job& job) {
+  Task& task = *job.task;
+  task.last_release_ns = job.eligible_ns;
   task.last_order_ns = job.order_ns;
-  task.last_window = device.window;
+  task.last_competes_ns = std::max(job.eligible_ns, now_ns_);
 }
 
 void Arbiter::State::on(Session& session, const protocol::CancelJob& message) {

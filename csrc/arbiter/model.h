@@ -59,6 +59,7 @@ struct Arena {
   uint32_t landed_chunks = 0;          // of the held positions, these hold their bytes
   std::deque<GrantInFlight> grants;    // oldest first
   std::deque<RevokeInFlight> revokes;  // oldest first, keep_chunks descending
+  int64_t detached_ns = kNever_ns;     // since then an answer about detached chunks is awaited
   uint32_t planned_chunks = 0;         // its prefix in the plan in force: never a victim
   uint32_t guaranteed_chunks = 0;      // of these, there when the promises were made: not charged
   // What could be taken of it at most since the device was last idle, or since the promises in
@@ -130,7 +131,7 @@ struct Task {
   int64_t response_bound_ns = 0;  // 0: nothing is promised
   int64_t last_release_ns = kNever_ns;
   int64_t last_order_ns = kNever_ns;             // of the job before,
-  uint64_t last_window = 0;                      // and the window in which it came
+  int64_t last_competes_ns = kNever_ns;          // which has not competed before that
   int64_t waiting_deadline_ns = kNoDeadline_ns;  // scratch of the victim choice
   uint32_t requests = 0;           // of the client about this task, the one being answered included
   bool answer_pending = false;     // the last request has not been answered yet
@@ -216,7 +217,7 @@ struct Device {
   uint64_t evict_bytes_per_s = 0;
   int64_t best_effort_block_ns = 0;  // part of all promises
   double utilisation = 0;
-  uint64_t window = 0;                 // counts idle instants, each at least once
+  int64_t last_idle_ns = kNever_ns;    // the latest idle instant that was noticed
   std::vector<Leaving> leaving;        // since the device was last idle
   policy::Exposure gone;               // what could be taken of arenas that were closed since
   int64_t longest_best_effort_ns = 0;  // of best-effort jobs that have got it since

@@ -78,8 +78,7 @@ bool Arbiter::State::recover(Session& session, const protocol::Hello& hello) {
   if (!recovering()) {
     violate(session, ErrorCode::closed,
             "session " + std::to_string(hello.resumed_session) +
-                " is not known: it ended, or came back after the grace of a restart; start the "
-                "process anew");
+                " is not known: it has ended; start the process anew");
     return false;
   }
   --sessions_to_recover_;
@@ -110,11 +109,6 @@ bool Arbiter::State::recover(Session& session, const protocol::Hello& hello) {
 
 void Arbiter::State::on(const RecoveryPeerDied&) {
   if (sessions_to_recover_ > 0) --sessions_to_recover_;
-}
-
-void Arbiter::State::end_recovery_when_due() {
-  if (now_ns_ >= recovery_ends_ns_) sessions_to_recover_ = 0;
-  if (sessions_to_recover_ == 0) recovery_ends_ns_ = kNoDeadline_ns;
 }
 
 }  // namespace rtswap::arbiter

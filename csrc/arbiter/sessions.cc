@@ -79,20 +79,19 @@ void Arbiter::State::on(Session& session, const protocol::DeviceReport& message)
     return;
   }
   Device& device = devices_[message.device];
-  session.static_bytes[message.device] = message.static_bytes;
-  uint64_t sum_bytes = 0;
-  for (const auto& [id, other] : sessions_) sum_bytes += other->static_bytes[message.device];
-  if (sum_bytes > device.config.static_limit_bytes) {
-    session.static_bytes[message.device] = 0;
+  session.static_bytes[message.device] = 0;
+  uint64_t left_bytes = device.config.static_limit_bytes;
+  for (const auto& [id, other] : sessions_) left_bytes -= other->static_bytes[message.device];
+  if (message.static_bytes > left_bytes) {
     violate(session, ErrorCode::static_memory,
             "the process uses " + std::to_string(message.static_bytes >> 20) +
-                " MiB beside the bank, and of the device's " +
-                std::to_string(device.config.static_limit_bytes >> 20) + " MiB for that only " +
-                std::to_string(
-                    (device.config.static_limit_bytes - (sum_bytes - message.static_bytes)) >> 20) +
-                " MiB are left: run fewer processes, or start the arbiter with a smaller bank");
+                " MiB beside the bank; the device has " +
+                std::to_string(device.config.static_limit_bytes >> 20) +
+                " MiB for that, of which " + std::to_string(left_bytes >> 20) +
+                " MiB are free: run fewer processes, or start the arbiter with a smaller bank");
     return;
   }
+  session.static_bytes[message.device] = message.static_bytes;
   const auto worst = [](uint64_t& kept, uint64_t reported, bool measured) {
     if (reported != 0) kept = measured ? std::min(kept, reported) : reported;
   };

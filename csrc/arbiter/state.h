@@ -68,7 +68,6 @@ class Arbiter::State {
   bool resume(Session& session, const protocol::Hello& hello);  // false: the session was ended
   bool take_over(Session& session, Session& old, const protocol::Hello& hello);
   bool recover(Session& session, const protocol::Hello& hello);
-  void end_recovery_when_due();
   bool recovering() const { return sessions_to_recover_ > 0; }
 
   // --- arenas.cc ---------------------------------------------------------------------------------
@@ -76,6 +75,9 @@ class Arbiter::State {
                     uint32_t mutable_chunks);
   Arena* find_arena(Session& session, ArenaId id);  // nullptr: the session was ended
   void remove_arena(Arena& arena);
+  Status admit_growth(Arena& arena);
+  void tell_of_growth(Task& task);
+  void refuse_growth(Task& task, const Error& reason);
   void drop_lost(Session& session, const Arena& arena, const Error& reason);
 
   // --- tasks.cc ----------------------------------------------------------------------------------
@@ -165,6 +167,8 @@ class Arbiter::State {
 
   // --- jobs.cc -----------------------------------------------------------------------------------
   void set_order(Job& job);
+  bool keeps_distance(const Task& task) const;
+  void note_order(const Job& job);
   void finish(Job& job, const protocol::JobDone& message);
   bool count_overrun(Task& task, const Job& job, int64_t execution_ns);
   void end_by_overruns(Task& task, int64_t execution_ns);
@@ -264,7 +268,6 @@ class Arbiter::State {
   int64_t timer_ns_ = kNoDeadline_ns;
   int64_t begin_ns_ = 0;  // common start, once known
   uint32_t sessions_to_recover_ = 0;
-  int64_t recovery_ends_ns_ = kNoDeadline_ns;
   Ledger::Holder last_key_ = 0;
   uint64_t last_sequence_ = 0;
 };

@@ -1,6 +1,7 @@
 // Invariant checks that stay on in production. A failed check is a bug in rtswap, never a user's
-// mistake: it throws, so that a client process is not taken down with it; the daemon logs it and
-// exits, which clients survive.
+// mistake. It throws: a call from Python raises rtswap.Internal, and an arbiter that cannot go on
+// says so (the daemon logs it and exits, which clients survive). On the other threads of rtswap
+// nobody could go on safely: there it ends the process, with this text.
 #pragma once
 
 #include <stdexcept>

@@ -71,7 +71,7 @@ class ArenaState {
   // Positions from `first` on that are resident and used since they were written back.
   std::vector<Range> unsaved(uint32_t first) const;
   void count_written_back(uint64_t bytes) noexcept { stats_.written_back_bytes += bytes; }
-  void count_repaired(uint64_t bytes) noexcept { stats_.repaired_writes += bytes; }
+  void count_repaired(uint64_t bytes) noexcept { stats_.repaired_bytes += bytes; }
 
   std::vector<Run> split(Range range, uint64_t largest_bytes) const {
     return engine::split(segments_, kept_, chunk_bytes_, range, largest_bytes);

@@ -67,8 +67,15 @@ class Engine::Impl {
         restore_lane_(driver, bank, listener, streams_, residency_, dispatcher_),
         evict_lane_(driver, bank.chunk_bytes(), listener, options, images_, streams_, residency_,
                     dispatcher_),
-        restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })),
-        evict_thread_(start_engine_thread("rtswap-evict", [this] { evict_lane_.run(); })) {}
+        restore_thread_(start_engine_thread("rtswap-restore", [this] { restore_lane_.run(); })) {
+    try {
+      evict_thread_ = start_engine_thread("rtswap-evict", [this] { evict_lane_.run(); });
+    } catch (...) {  // the system has no more threads
+      dispatcher_.restores().close();
+      restore_thread_.join();
+      throw;
+    }
+  }
 
   ~Impl();
 

@@ -62,7 +62,7 @@ struct ArenaStats {
   uint64_t restored_bytes = 0;      // copied in since it was opened
   uint64_t evicted_bytes = 0;       // held by positions that were evicted; only kept scratch counts
   uint64_t written_back_bytes = 0;  // copied out
-  uint64_t repaired_writes = 0;     // read_only bytes found changed and written back (verify)
+  uint64_t repaired_bytes = 0;      // read_only bytes found changed and written back (verify)
   uint32_t guarded_chunks = 0;      // evicted positions under which the guard lies now
   uint64_t guard_failures = 0;      // attempts to put it under evicted positions that failed
   uint32_t kept_chunks = 0;         // of scratch segments, as keep_scratch() says

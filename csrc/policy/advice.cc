@@ -170,7 +170,7 @@ std::string name_of(ArenaKey arena, const AdmissionInput& input) {
 std::string too_large(const TaskModel& task, const AdmissionInput& input) {
   return quoted(task.name) + " needs " + mib(task.arena_chunks, input.link) +
          " of device memory and the bank has " + mib(input.bank_chunks, input.link) +
-         ": start the arbiter with a larger budget, or use a smaller model";
+         ": start the arbiter with a larger budget, or make the model, or its regions, smaller";
 }
 
 void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Decision& decision) {

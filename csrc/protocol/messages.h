@@ -1,6 +1,7 @@
 // The session protocol as C++ values: what a client process and the arbiter say to each other.
-// proto/rtswap/v1/arbiter.proto is the same vocabulary on the wire (csrc/rpc/codec.cc converts);
-// the embedded arbiter passes these structs as they are. docs/protocol.md tells the story.
+// proto/rtswap/v1/arbiter.proto is the same vocabulary on the wire (csrc/rpc/codec_client.cc and
+// codec_arbiter.cc convert); the embedded arbiter passes these structs as they are.
+// docs/protocol.md tells the story.
 //
 // Units: `_bytes`; `_ns` = CLOCK_MONOTONIC for instants, plain ns for durations. Memory is counted
 // in chunks. Ids of arenas, tasks and jobs are chosen by the client, unique within its session and

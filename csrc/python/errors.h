@@ -12,6 +12,9 @@ namespace rtswap::python {
 // Throws the Python exception of this error (rtswap.errors.from_code). REQUIRES: the GIL.
 [[noreturn]] void raise(const Error& error);
 
+// From now on a failed check (csrc/base/check.h) in a call from Python raises rtswap.Internal.
+void translate_bugs();
+
 // The value, or the Python exception. REQUIRES: the GIL.
 template <class T>
 T take(Result<T> result) {

@@ -18,6 +18,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = kBuiltFor;
   module.attr("version") = RTSWAP_VERSION;
   module.attr("torch_version") = RTSWAP_TORCH_VERSION;
+  rtswap::python::translate_bugs();
   rtswap::python::bind_session(module);
   rtswap::python::bind_tasks(module);
   rtswap::python::bind_tensors(module);

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "csrc/base/check.h"
 #include "csrc/python/bindings.h"
 #include "csrc/python/errors.h"
 #include "csrc/python/session_object.h"
@@ -104,6 +105,7 @@ TaskObject open_task(SessionObject& session, const std::vector<engine::ArenaId>&
   options.late = late_run ? client::LatePolicy::run : client::LatePolicy::drop;
   options.on_refusal = best_effort ? client::OnRefusal::best_effort : client::OnRefusal::refuse;
   options.importance = importance;
+  RTSWAP_CHECK(!arenas.empty(), "a task has an arena at least");
   options.further_arenas.assign(arenas.begin() + 1, arenas.end());
   return TaskObject(take_unlocked([&] { return session->open_task(arenas.front(), options); }));
 }

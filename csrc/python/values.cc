@@ -31,7 +31,7 @@ py::dict to_python(const engine::ArenaStats& stats) {
       "chunks"_a = stats.chunks, "resident_chunks"_a = stats.resident_chunks,
       "host_bytes"_a = stats.host_bytes, "restored_bytes"_a = stats.restored_bytes,
       "evicted_bytes"_a = stats.evicted_bytes, "written_back_bytes"_a = stats.written_back_bytes,
-      "repaired_writes"_a = stats.repaired_writes, "guarded_chunks"_a = stats.guarded_chunks,
+      "repaired_bytes"_a = stats.repaired_bytes, "guarded_chunks"_a = stats.guarded_chunks,
       "guard_failures"_a = stats.guard_failures, "kept_chunks"_a = stats.kept_chunks);
 }
 

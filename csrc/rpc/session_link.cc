@@ -64,8 +64,8 @@ class SessionLink final : public protocol::Link {
   Status start(LinkReceiver& receiver) override {
     receiver_ = &receiver;
     stream_ = stub_->PrepareAsyncSession(&context_, &queue_);
+    thread_ = std::thread([this] { drain(); });  // first: a call that has started must be drained
     stream_->StartCall(tag(Step::start));
-    thread_ = std::thread([this] { drain(); });
     return {};
   }
 

@@ -145,6 +145,12 @@ void Client::on(const protocol::Verdict& message) {
 }
 
 void Client::schedule_release(int64_t earliest_ns) {
+  if (!task_.releases.empty()) {
+    if (next_listed_ == task_.releases.size()) return;
+    next_release_ns_ = std::max(task_.releases[next_listed_].at_ns, world_.timeline.now_ns());
+    later(next_release_ns_, &Client::release_next);
+    return;
+  }
   const int64_t spacing_ns = task_.spacing_ns != 0 ? task_.spacing_ns : task_.period_ns;
   int64_t next_ns = earliest_ns;
   if (task_.on_grid) {
@@ -170,6 +176,13 @@ int64_t Client::next_on_grid(int64_t earliest_ns) {
   return std::max(grid_ns_ + world_.random.between(0, task_.jitter_ns), last_release_ns_ + 1);
 }
 
+int64_t Client::next_stamp_ns() {
+  if (!task_.releases.empty()) return task_.releases[next_listed_++].stamp_ns;
+  const int64_t now_ns = world_.timeline.now_ns();
+  if (task_.stamp_age_ns == 0) return now_ns;
+  return std::max<int64_t>(0, now_ns - world_.random.between(0, task_.stamp_age_ns));
+}
+
 void Client::release_next() {
   const int64_t now_ns = world_.timeline.now_ns();
   // A pause may have left an earlier plan behind; a frozen process comes late.
@@ -180,11 +193,10 @@ void Client::release_next() {
   if (connected_ && welcomed_) {
     int64_t relative_ns = task_.deadline_ns != 0 ? task_.deadline_ns : task_.period_ns;
     if (report_.updated) relative_ns = task_.updated_deadline_ns;
-    const int64_t stamp_ns =
-        now_ns - (task_.stamp_age_ns > 0 ? world_.random.between(0, task_.stamp_age_ns) : 0);
+    const int64_t stamp_ns = next_stamp_ns();
     PendingJob job;
     job.release_ns = job.counts_from_ns = stamp_ns;
-    if (task_.on_grid && counts_from_ns_ >= 0) {
+    if ((task_.on_grid || !task_.releases.empty()) && counts_from_ns_ >= 0) {
       job.counts_from_ns = std::max(stamp_ns, counts_from_ns_ + task_.period_ns);
     }
     counts_from_ns_ = job.counts_from_ns;

@@ -63,6 +63,7 @@ class Client {
   void on(const protocol::Fault&) {}
 
   void release_next();
+  int64_t next_stamp_ns();
   void schedule_release(int64_t earliest_ns);
   int64_t next_on_grid(int64_t earliest_ns);
   void cancel(protocol::JobId id);
@@ -110,6 +111,7 @@ class Client {
   bool releasing_ = false;
   int64_t last_release_ns_ = -1;
   int64_t counts_from_ns_ = -1;  // of the last release that was sent
+  size_t next_listed_ = 0;       // of SimTask::releases
   int64_t grid_ns_ = 0;          // where the next release would be without jitter
   int64_t next_release_ns_ = 0;
   int64_t last_planned_ns_ = -1;  // the plan carried out last

@@ -21,6 +21,11 @@ struct SimPart {
 };
 
 // One model in a process of its own.
+struct SimRelease {
+  int64_t at_ns = 0;
+  int64_t stamp_ns = 0;  // at most at_ns
+};
+
 struct SimTask {
   std::string name;
   int64_t period_ns = 0;         // 0: aperiodic, best effort
@@ -28,8 +33,9 @@ struct SimTask {
   int64_t wcet_ns = 0;           // declared; 0: not known, stays warming
   int64_t execution_min_ns = 0;  // true execution is drawn between these; both 0: always wcet
   int64_t execution_max_ns = 0;
-  int64_t spacing_ns = 0;  // of releases; 0: the period
-  int64_t jitter_ns = 0;   // each release comes up to this much later than the spacing asks
+  std::vector<SimRelease> releases;  // these and no others, in order; empty: as follows
+  int64_t spacing_ns = 0;            // of releases; 0: the period
+  int64_t jitter_ns = 0;  // each release comes up to this much later than the spacing asks
   // The spacing is that of instants on a grid, as a clock has them: after a release that came late
   // the next one comes early. Otherwise releases are at least the spacing apart.
   bool on_grid = false;

@@ -24,7 +24,7 @@ Regions& regions() {
   return *all;
 }
 
-thread_local std::vector<Region*> entered;
+thread_local std::vector<std::shared_ptr<Region>> entered;
 
 }  // namespace
 
@@ -45,13 +45,15 @@ Status Region::enter() {
   if (retired_) {
     return fail(ErrorCode::closed, "This region is closed: its task was closed. Make a new one.");
   }
-  entered.push_back(this);
+  entered.push_back(shared_from_this());
   return {};
 }
 
 void Region::leave() {
-  RTSWAP_CHECK(!entered.empty() && entered.back() == this, "regions are left in reverse order");
-  entered.pop_back();
+  const auto last = std::find_if(entered.rbegin(), entered.rend(),
+                                 [this](const auto& region) { return region.get() == this; });
+  RTSWAP_CHECK(last != entered.rend(), "a region is left by a thread that has not entered it");
+  entered.erase(std::prev(last.base()));
 }
 
 uint64_t Region::held_bytes() const {

@@ -21,13 +21,13 @@
 
 namespace rtswap::torch_memory {
 
-class Region {
+class Region : public std::enable_shared_from_this<Region> {
  public:
   // [address, +bytes): device memory that the caller keeps mapped while anything uses it.
   static std::shared_ptr<Region> create(uint64_t address, uint64_t bytes);
 
-  // The calling thread's allocations come from here until leave(). Regions nest.
-  // Errors: closed.
+  // The calling thread's allocations come from here until leave(). Regions nest; the thread may
+  // leave them in any order. Errors: closed.
   Status enter();
   void leave();
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from rtswap import _core
+
 MS = 1_000_000  # ns
 
 # Of the device's time. The rest is what a shared machine takes without asking.
@@ -120,34 +122,20 @@ def total_load(timings: Sequence[Timing]) -> float:
 
 
 def demand_is_met(timings: Sequence[Timing]) -> bool:
-    """The non-preemptive EDF test on the blocks: no window asks for more than it holds.
-
-    For every instant t up to the longest busy period: the longest block that may be in the way
-    (of a task whose deadline lies behind t) plus all work due by t must fit into t.
-    """
-    load = total_load(timings)
-    if load >= 1.0:
-        return False
-    # Behind this instant supply stays ahead of demand for good.
-    spare = sum(t.block_ns * (1 - t.deadline_ns / t.period_ns) for t in timings)
-    blocking_ns = max(t.block_ns for t in timings)
-    horizon_ns = max((blocking_ns + spare) / (1 - load), max(t.deadline_ns for t in timings))
-    points = {
-        t.deadline_ns + k * t.period_ns
-        for t in timings
-        for k in range(int((horizon_ns - t.deadline_ns) // t.period_ns) + 1)
-    }
-    return all(_demand_ns(timings, point) <= point for point in sorted(points))
-
-
-def _demand_ns(timings: Sequence[Timing], t_ns: int) -> int:
-    due = sum(
-        ((t_ns - t.deadline_ns) // t.period_ns + 1) * t.block_ns
-        for t in timings
-        if t.deadline_ns <= t_ns
-    )
-    blocking = max((t.block_ns for t in timings if t.deadline_ns > t_ns), default=0)
-    return due + blocking
+    """The test of the arbiter, on blocks: as for tasks that execute so long and restore nothing."""
+    tasks = [
+        {
+            "name": timing.name,
+            "period_ns": timing.period_ns,
+            "deadline_ns": timing.deadline_ns,
+            "wcet_ns": timing.block_ns,
+            "arena": number,
+            "arena_chunks": 1,
+        }
+        for number, timing in enumerate(timings)
+    ]
+    device = {"chunk_bytes": 1, "chunk_count": len(tasks), "bytes_per_s": 1, "staging": False}
+    return bool(_core.plan(device, tasks)["admitted"])
 
 
 def _whole_ms(duration_ns: float) -> int:

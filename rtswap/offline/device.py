@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rtswap import _core
 from rtswap.errors import InvalidArgument
-from rtswap.units import parse_bytes, read_size, show_bytes
+from rtswap.units import parse_bandwidth, parse_bytes, show_bytes
 
 GRANULARITY_BYTES = 2 << 20  # of device memory, as rtswapd sees it on every GPU
-# Beyond these a unit was meant otherwise.
-_SLOWEST_LINK_BYTES_PER_S = 10**6
-_FASTEST_LINK_BYTES_PER_S = 10**14
 
 
 @dataclass(frozen=True)
@@ -42,21 +38,5 @@ def parse_device(
         raise InvalidArgument(
             f"--budget={budget!r} is less than one chunk of {show_bytes(chunk_bytes)}."
         )
-    bytes_per_s = parse_link(link) if link else measured_bytes_per_s
+    bytes_per_s = parse_bandwidth(link, "--link") if link else measured_bytes_per_s
     return Device(chunk_bytes, budget_bytes // chunk_bytes, bytes_per_s)
-
-
-def parse_link(text: str) -> int:
-    """Bytes per second of ``24`` (GB/s), ``"24GB/s"`` or ``"12.5GiB/s"``."""
-    plain = text.strip()
-    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", plain):
-        plain += "GB"
-    bytes_per_s = read_size(plain.removesuffix("/s"))
-    if bytes_per_s is None:
-        raise InvalidArgument(f"--link={text!r} is no speed. Write 24 (GB/s), '12.5GiB/s'.")
-    if not _SLOWEST_LINK_BYTES_PER_S <= bytes_per_s <= _FASTEST_LINK_BYTES_PER_S:
-        raise InvalidArgument(
-            f"--link={text!r} is {float(bytes_per_s) / 1e9:g} GB/s. A number without a unit counts "
-            "GB/s: write 24, '24GB/s' or '800MB/s'."
-        )
-    return int(bytes_per_s)

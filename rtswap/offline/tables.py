@@ -25,7 +25,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     if not plan.admitted:
         console.print(escape(plan.reason))
         if not device.bytes_per_s and any(task.restored_bytes for task in plan.tasks):
-            console.print("Without --link nothing that must be restored can be promised: give it.")
+            console.print("Without --link nothing that must be restored can be promised.")
     if plan.tasks:
         console.print(_plan_table(plan))
         for task in plan.tasks:

@@ -267,8 +267,8 @@ MUTATIONS = (
     Mutation(
         "jobs that wait together compete a period apart",
         "csrc/arbiter/jobs.cc",
-        "(others_wait || task.last_window == device.window)",
-        "task.last_window == device.window",
+        "task.last_competes_ns = std::max(job.eligible_ns, now_ns_);",
+        "task.last_competes_ns = now_ns_;",
         ("test_arbiter",),
     ),
     Mutation(
@@ -341,7 +341,7 @@ MUTATIONS = (
     Mutation(
         "shedding: the search for one that leaves is not that for the next",
         "csrc/arbiter/admission.cc",
-        "if (device.shedding && is_in(task)) device.shedding->seek_anew();",
+        "if (device.shedding && is_in(task.state)) device.shedding->seek_anew();",
         "",
         ("test_arbiter",),
     ),
@@ -579,7 +579,7 @@ MUTATIONS = (
     Mutation(
         "an idle instant counts though best effort begins in it",
         "csrc/arbiter/dispatch.cc",
-        "    ++device.window;\n",
+        "    device.last_idle_ns = now_ns_;\n",
         "",
         ("test_arbiter",),
     ),
@@ -593,15 +593,36 @@ MUTATIONS = (
     Mutation(
         "an arena that has grown is told so whatever its task is",
         "csrc/arbiter/arenas.cc",
-        "send_verdict(*task, false, task->reason);",
-        "send_verdict(*task, task->state == TaskState::refused, task->reason);",
+        "send_verdict(task, false, task.reason);",
+        "send_verdict(task, task.state == TaskState::refused, task.reason);",
         ("test_arbiter",),
     ),
     Mutation(
         "growth and a new timing that waits are not answered at once",
         "csrc/arbiter/arenas.cc",
-        "for (Task* task : arena->tasks) task->next_timing.reset();",
+        "for (Task* task : arena.tasks) task->next_timing.reset();",
         "",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "chunks that a failed restore left behind are not waited for without end",
+        "csrc/arbiter/deadlines.cc",
+        "if (device.ledger.has_detached(arena->key)) oldest_ns",
+        "if (false) oldest_ns",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "what a failed restore leaves has landed",
+        "csrc/arbiter/arenas.cc",
+        "arena->landed_chunks = ledger.held(arena->key);",
+        "arena->landed_chunks = std::min(arena->landed_chunks, message.resident_chunks);",
+        ("test_arbiter",),
+    ),
+    Mutation(
+        "a job has the deadline of its timing, whatever its client says",
+        "csrc/arbiter/jobs.cc",
+        "job.deadline_ns = job.eligible_ns + task->timing.deadline_ns;",
+        "job.deadline_ns = std::max(job.deadline_ns, job.eligible_ns + task->timing.deadline_ns);",
         ("test_arbiter",),
     ),
     Mutation(

@@ -18,6 +18,7 @@ import rtswap
 from rtswap import runtime
 from rtswap.top import Observer
 from tests.support.daemon import Daemon
+from tests.support.waits import until
 from tests.support.worker import Worker, WorkerError
 
 pytestmark = pytest.mark.skipif(
@@ -90,8 +91,7 @@ def test_a_client_that_is_killed_while_its_memory_comes_in_leaves_all_of_it():
             if first == "jobs":
                 victim.receive()
                 victim.send("jobs")
-            while not resident().get("victim"):
-                time.sleep(0.005)
+            until(lambda: resident().get("victim"))
             victim.kill()
             assert exact(survivor.call("jobs"))
             assert resident() == {"survivor": 5}

@@ -65,9 +65,10 @@ def test_ten_times_slower_means_longer_periods_not_more_load() -> None:
     [
         # A block of 60 ms in the way of a deadline of 50 ms.
         ([timing("a", 10, 50, 100), timing("b", 60, 200, 200)], False),
-        ([timing("a", 10, 70, 100), timing("b", 60, 200, 200)], True),
+        # With a round trip for each block, and one until the release is seen.
+        ([timing("a", 10, 73, 100), timing("b", 60, 200, 200)], True),
         # One more millisecond and the two cannot both be in time.
-        ([timing("a", 11, 70, 100), timing("b", 60, 200, 200)], False),
+        ([timing("a", 11, 73, 100), timing("b", 60, 200, 200)], False),
         # More work than time.
         ([timing("a", 60, 100, 100), timing("b", 50, 100, 100)], False),
     ],

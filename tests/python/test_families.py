@@ -40,7 +40,7 @@ def exact(model: nn.Module, run: Run) -> rtswap.Task:
             rival.evict(task)
             with task.job():
                 assert same(run(model), expected)
-    assert task.stats().repaired_writes == 0
+    assert task.stats().repaired_bytes == 0
     return task
 
 

@@ -83,6 +83,24 @@ def test_measured_costs_leave_no_trace_in_the_model():
         assert same_state(model, plain)
 
 
+def test_a_promise_names_the_measurement_that_its_cost_rests_on():
+    model, x = cnn()
+    task = rtswap.register(model, name="a", period_ms=50_000, example_inputs=(x,))
+    measured = task.promise
+    assert measured.measured_ms is not None
+    shared = task.share(name="b", period_ms=50_000)
+    assert (shared.promise.measured_ms, shared.promise.margin) == (
+        measured.measured_ms,
+        measured.margin,
+    )
+    task.set_period(60_000)
+    assert task.promise.measured_ms == measured.measured_ms
+    task.set_period(60_000, wcet_ms=900)
+    assert (task.promise.wcet_ms, task.promise.measured_ms) == (900, None)
+    assert task.promise.margin == 1
+    assert shared.promise.measured_ms == measured.measured_ms
+
+
 def test_stamps_of_either_clock_set_the_release():
     model, _ = cnn()
     task = rtswap.register(model)

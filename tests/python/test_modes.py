@@ -166,7 +166,7 @@ def test_compiled_code_is_exact_and_its_writes_are_kept():
                 rival.evict(task)
                 with task.job():
                     assert same_state(model, plain)
-        assert task.stats().repaired_writes == 0
+        assert task.stats().repaired_bytes == 0
 
         # A compiled module outside a job: its hook makes the call a job.
         whole = torch.compile(model.eval(), backend="aot_eager")

@@ -12,11 +12,12 @@ from typer.testing import CliRunner
 
 from rtswap.cli import app
 from rtswap.errors import InvalidArgument
-from rtswap.offline.device import Device, parse_device, parse_link
+from rtswap.offline.device import Device, parse_device
 from rtswap.offline.plan import demand_curve, make_plan
 from rtswap.offline.rtswap_cfg import import_rtswap_cfg
 from rtswap.offline.simulate import Course, picture_jobs, simulate
 from rtswap.offline.task_file import read_task_file
+from rtswap.units import parse_bandwidth
 
 MIB = 1 << 20
 
@@ -125,8 +126,8 @@ def test_tasks_of_one_model_share_its_memory(tmp_path: Path) -> None:
 
 
 def test_links_and_budgets() -> None:
-    assert parse_link("24") == parse_link("24GB/s") == 24_000_000_000
-    assert parse_link("12.5GiB/s") == int(12.5 * (1 << 30))
+    assert parse_bandwidth("24GB", "link") == parse_bandwidth(" 24 GB/s", "link") == 24 * 10**9
+    assert parse_bandwidth("12.5GiB/s", "link") == int(12.5 * (1 << 30))
     assert parse_device("16GiB", None, None).chunk_bytes == 32 * MIB
     assert parse_device("100MiB", None, "32MiB").chunk_count == 3
     for wrong in (
@@ -379,7 +380,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "accepted" in done.output
     assert "for a block of speech" in done.output
     assert plot.stat().st_size > 10_000
-    done = runner.invoke(app, ["plan", path, "--budget", "1540MiB", "--link", "6", "--json"])
+    done = runner.invoke(app, ["plan", path, "--budget", "1540MiB", "--link", "6GB/s", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.output)["failing_task"] == "detector"
     timeline = tmp_path / "run.png"
@@ -412,9 +413,9 @@ def test_a_plan_says_what_was_forgotten_or_meant_in_another_unit(tmp_path: Path)
     too_small = plan("--budget", "1000MiB", "--plot", str(plot))
     assert "Without --link" not in too_small  # it would not help
     assert "is not written: there is no plan" in too_small
-    for link in ("24000000000", "24kB/s"):
-        assert "counts GB/s" in plan("--budget", "2500MiB", "--link", link)
-    too_large = plan("--budget", "100MiB", "--link", "24")  # no plan of the memory exists
+    for link in ("24", "24kB/s"):
+        assert "write '24GB/s'" in plan("--budget", "2500MiB", "--link", link)
+    too_large = plan("--budget", "100MiB", "--link", "24GB/s")  # no plan of the memory exists
     assert "2.5 GiB of models" in too_large
 
 
@@ -423,7 +424,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     text = task('size = "8MiB"').replace('"a"', f'"{left}"')
     text += task('size = "8MiB"').replace('"a"', f'"{right}"')
     path = str(write(tmp_path, text))
-    flags = ["--budget", "64MiB", "--link", "24"]
+    flags = ["--budget", "64MiB", "--link", "24GB/s"]
     for command in (["plan", path, *flags], ["simulate", path, *flags, "--horizon", "1s"]):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
@@ -443,7 +444,7 @@ def test_a_simulation_names_tasks_as_the_file_does(tmp_path: Path) -> None:
 
 def test_a_simulation_does_not_blame_promises_for_faults(tmp_path: Path) -> None:
     path = str(write(tmp_path, VEHICLE))
-    flags = ["--budget", "2500MiB", "--link", "24", "--horizon", "5s"]
+    flags = ["--budget", "2500MiB", "--link", "24GB/s", "--horizon", "5s"]
     done = CliRunner().invoke(app, ["simulate", path, *flags, "--faults", "2"])
     assert done.exit_code == 1
     assert "none holds for tasks that faults meet" in done.output
@@ -454,7 +455,7 @@ def test_a_simulation_does_not_blame_promises_for_faults(tmp_path: Path) -> None
 def test_a_simulation_names_whom_nothing_was_promised(tmp_path: Path) -> None:
     path = str(write(tmp_path, VEHICLE))
     done = CliRunner().invoke(
-        app, ["simulate", path, "--budget", "1GiB", "--link", "24", "--horizon", "1s"]
+        app, ["simulate", path, "--budget", "1GiB", "--link", "24GB/s", "--horizon", "1s"]
     )
     assert done.exit_code == 1
     assert "nothing was promised to planner" in done.output

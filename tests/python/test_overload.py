@@ -11,18 +11,11 @@ from models import cnn
 from torch import nn
 
 import rtswap
+from tests.support.waits import until
 
 pytestmark = pytest.mark.usefixtures("arbiter")
 
 MINUTE_MS = 60e3
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for what must come; a minute is for a machine that is busy with other work."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def released(task: rtswap.Task) -> int:

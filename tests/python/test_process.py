@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -77,8 +76,8 @@ def test_ctrl_c_ends_a_wait_and_gives_everything_back():
             with task.job():
                 print("entered")
         except KeyboardInterrupt:
-            print("interrupted", time.monotonic(), flush=True)
-        leave.set()
+            print("interrupted")
+        leave.set()  # not before: without the interrupt the wait has no end
         thread.join()
         with task.job(timeout=30):
             model(x)
@@ -87,11 +86,8 @@ def test_ctrl_c_ends_a_wait_and_gives_everything_back():
     )
     assert process.stdout.readline() == "waiting\n"
     time.sleep(0.5)  # inside the wait, most likely; at any other point the outcome is the same
-    sent = time.monotonic()
     process.send_signal(signal.SIGINT)
-    out = finish(process)
-    assert "done" in out
-    assert float(re.search(r"interrupted ([0-9.]+)", out)[1]) - sent < 5
+    assert finish(process).split() == ["interrupted", "done"]
 
 
 @pytest.mark.parametrize(

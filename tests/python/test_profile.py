@@ -201,7 +201,7 @@ def test_the_link_is_that_of_the_profiles_unless_one_is_given(tmp_path: Path) ->
     tasks = tmp_path / "tasks.toml"
     tasks.write_text('[[task]]\nname = "a"\nperiod_ms = 500\nprofile = "profile.toml"\n')
     command = ["plan", str(tasks), "--budget", "64MiB", "--json"]
-    for flags, bytes_per_s in (([], 7 * 10**8), (["--link", "24"], 24 * 10**9)):
+    for flags, bytes_per_s in (([], 7 * 10**8), (["--link", "24GB/s"], 24 * 10**9)):
         done = CliRunner().invoke(app, [*command, *flags])
         assert done.exit_code == 0, done.output
         assert json.loads(done.output)["link_bytes_per_s"] == bytes_per_s

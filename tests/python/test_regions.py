@@ -52,6 +52,19 @@ def scene(arbiter, monkeypatch) -> Scene:
     return Scene(monkeypatch)
 
 
+def test_regions_may_be_left_in_any_order(arbiter):
+    task = rtswap.register(nn.BatchNorm1d(8))
+    first, second = rtswap.region(task, "2MiB"), rtswap.region(task, "2MiB")
+    for left_first, left_last in ((first, second), (second, first)):
+        with task.job():
+            first.__enter__()
+            second.__enter__()
+            left_first.__exit__(None, None, None)
+            left_last.__exit__(None, None, None)
+    with task.job(), pytest.raises(rtswap.errors.Internal, match="has not entered it"):
+        first.__exit__(None, None, None)
+
+
 def test_what_is_alive_at_the_end_of_a_job_is_there_in_the_next_one(scene, caplog):
     with scene.task.job():
         scene.write(7)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -29,6 +28,7 @@ from weight_files import write_shards
 
 import rtswap
 from tests.support.models import Half, Spread
+from tests.support.waits import until
 
 pytestmark = needs_daemon
 
@@ -76,10 +76,7 @@ def holders() -> list[str]:
 
 def expect_both_free() -> None:
     """Soon: the end of a job and a question for statistics reach the daemon on different ways."""
-    give_up_s = time.monotonic() + 10
-    while holders() != ["", ""]:
-        assert time.monotonic() < give_up_s, holders()
-        time.sleep(0.005)
+    until(lambda: holders() == ["", ""])
 
 
 def evict(models: list[list[Swapped]], *spanning: Spanning) -> None:
@@ -203,12 +200,12 @@ def test_what_is_written_while_it_is_resident_stays_on_both(daemon):
 def test_verify_finds_what_no_counter_sees_on_either_device(daemon, caplog):
     spread, alone = Spanning(), on_both()
     for half in ("encoder", "decoder"):
-        before = spread.task.stats().repaired_writes
+        before = spread.task.stats().repaired_bytes
         with spread.task.job():
             getattr(spread.model, half).linear.weight.data.fill_(0.5)
         getattr(spread.plain, half).linear.weight.data.fill_(0.5)
         evict(alone, spread)
-        assert spread.task.stats().repaired_writes > before
+        assert spread.task.stats().repaired_bytes > before
     spread.run()
     assert "read_only" in caplog.text
 
@@ -221,7 +218,7 @@ def test_kinds_are_those_of_the_paths_on_every_device(daemon):
         getattr(spread.plain, half).linear.weight.data.fill_(0.5)
     evict(alone, spread)
     assert spread.task.stats().written_back_bytes >= 2 * WIDTH * WIDTH * 4
-    assert spread.task.stats().repaired_writes == 0
+    assert spread.task.stats().repaired_bytes == 0
     spread.run()
 
 

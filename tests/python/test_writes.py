@@ -156,20 +156,20 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("write", ALL.values(), ids=ALL)
 def test_mutable_memory_keeps_every_write(write, caplog):
-    assert survives(write, "mutable").repaired_writes == 0
+    assert survives(write, "mutable").repaired_bytes == 0
     assert not warnings(caplog)
 
 
 @pytest.mark.usefixtures("unverified")
 def test_batch_norm_statistics_are_mutable_by_default(caplog):
-    assert survives(by_batch_norm).repaired_writes == 0
+    assert survives(by_batch_norm).repaired_bytes == 0
     assert not warnings(caplog)
 
 
 @pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("write", COUNTED.values(), ids=COUNTED)
 def test_counted_writes_to_read_only_memory_are_kept_and_warned_about_once(write, caplog):
-    assert survives(write).repaired_writes > 0
+    assert survives(write).repaired_bytes > 0
     (warning,) = warnings(caplog)
     assert "'0.weight'" in warning
     assert "mutable" in warning
@@ -178,7 +178,7 @@ def test_counted_writes_to_read_only_memory_are_kept_and_warned_about_once(write
 @pytest.mark.usefixtures("arbiter")
 @pytest.mark.parametrize("write", ALL.values(), ids=ALL)
 def test_verify_notices_every_write_to_read_only_memory(write, caplog):
-    assert survives(write).repaired_writes > 0
+    assert survives(write).repaired_bytes > 0
     (warning,) = warnings(caplog)
     assert "task 'written'" in warning
     assert "mutable" in warning
@@ -186,7 +186,7 @@ def test_verify_notices_every_write_to_read_only_memory(write, caplog):
 
 @pytest.mark.usefixtures("unverified")
 def test_statistics_that_were_declared_read_only_are_kept_when_they_are_trained(caplog):
-    assert survives(by_batch_norm, "read_only").repaired_writes > 0
+    assert survives(by_batch_norm, "read_only").repaired_bytes > 0
     (warning,) = warnings(caplog)
     assert "'1.running_mean'" in warning
 

@@ -32,8 +32,8 @@ TEST_CASE("sizes are read as people write them") {
   CHECK(parse_size("1.5GiB").value() == 1536_MiB);
   CHECK(parse_size("512 MiB").value() == 512_MiB);
   CHECK(parse_size("4096").value() == 4096);
-  for (const char* wrong :
-       {"", "GiB", "4Gib", "-1GiB", "0", "4GiB more", "1e30TiB", "nan", "80%"}) {
+  for (const char* wrong : {"", "GiB", "4Gib", "4Gb", "4g", "-1GiB", "0", "4GiB more", "1e30TiB",
+                            "17TiB", "nan", "80%"}) {
     INFO(wrong);
     CHECK(parse_size(wrong).error().code == ErrorCode::invalid_argument);
   }

@@ -348,6 +348,50 @@ TEST_CASE("staged: releases stamped in the past cost others nothing") {
   CHECK(stale_jobs > 150);
 }
 
+TEST_CASE(
+    "staged: an early job that waits through an idle instant keeps its distance to the next") {
+  SimConfig config;
+  config.chunk_bytes = 32 << 20;
+  config.chunk_count = 26;
+  config.bytes_per_s = 10'000'000'000;
+  config.latency_min_ns = 10'000;
+  config.latency_max_ns = 20'000;
+  config.first_release_ns = 0;
+  config.horizon_ns = 4'000 * kMs;
+  const auto task = [](const char* name, uint32_t chunks, int64_t period_ms, int64_t deadline_ms,
+                       int64_t wcet_ms, int64_t join_ms) {
+    SimTask made;
+    made.name = name;
+    made.arena_chunks = chunks;
+    made.period_ns = period_ms * kMs;
+    made.deadline_ns = deadline_ms * kMs;
+    made.wcet_ns = wcet_ms * kMs;
+    made.resident = chunks == 1;
+    made.join_ns = join_ms * kMs;
+    return made;
+  };
+  // The second job of the first task comes early, for 1032, and competes from 1399.8, since the
+  // stamp of the first was old. The device is idle from 1030 to 1032, and then not any more. The
+  // third would follow the second at once, and be one job too many beside the lead of the last.
+  std::vector<SimTask> tasks{
+      task("direct", 1, 400, 400, 30, 300), task("camera", 1, 1000, 60, 3, 300),
+      task("staged", 24, 500, 225, 10, 500), task("before it", 24, 400, 400, 10, 500)};
+  tasks[0].releases = {{1000 * kMs, 632 * kMs}, {1010 * kMs, 1010 * kMs}, {1432 * kMs, 1432 * kMs}};
+  tasks[1].releases = {{1428 * kMs, 1428 * kMs}};
+  tasks[2].releases = {{700 * kMs, 700 * kMs}, {1212 * kMs + 200'000, 1212 * kMs + 200'000}};
+  tasks[3].releases = {{550 * kMs, 550 * kMs}, {1212 * kMs, 1212 * kMs}};
+  const SimReport report = run(config, tasks);
+  test::require_no_violation(report);
+  CHECK(report.suspensions == 0);
+  for (const SimTaskReport& done : report.tasks) {
+    INFO(done.name);
+    CHECK(done.verdict.state == protocol::TaskState::admitted);
+    CHECK(done.met == done.released);
+    CHECK(done.above_bound == 0);
+  }
+  CHECK(report.tasks[2].verdict.staged);
+}
+
 TEST_CASE("staged: promises hold while tasks join, pause and leave") {
   int staged_sets = 0;
   uint64_t jobs = 0;

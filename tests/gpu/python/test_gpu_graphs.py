@@ -65,7 +65,7 @@ def test_a_graph_that_was_captured_in_a_job_is_replayed_in_later_ones(make):
         with task.job():
             y = captured(x + count)
         assert same(y, reference(x + count)), f"replay {count}"
-    assert task.stats().repaired_writes == 0
+    assert task.stats().repaired_bytes == 0
 
 
 def test_a_graph_that_trains_statistics_loses_none_of_them():

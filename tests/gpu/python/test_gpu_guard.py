@@ -64,7 +64,7 @@ def test_a_graph_replayed_outside_a_job_gives_nan_and_the_context_lives(make):
             y = captured(x + count)
         assert same(y, reference(x + count)), f"replay {count}"
     stats = task.stats()
-    assert stats.repaired_writes == 0
+    assert stats.repaired_bytes == 0
     assert stats.guard_failures == 0
 
 

@@ -11,6 +11,8 @@ from test_process import FORKED, finish, program, start
 from test_soak import run_with_workers
 from test_weights import memory_for_loading
 
+import rtswap
+
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 EMBEDDED = 'embedded=True, budget="12MiB", device=0'
@@ -18,6 +20,12 @@ EMBEDDED = 'embedded=True, budget="12MiB", device=0'
 
 def test_a_forked_child_is_refused_and_the_parent_goes_on():
     assert "child refused 4" in finish(start(program(FORKED, EMBEDDED)))
+
+
+@pytest.mark.parametrize("device", [64, "cuda:64", "GPU-0"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(device):
+    with pytest.raises(rtswap.UnknownDevice, match="There are: GPU-"):
+        rtswap.enable(embedded=True, budget="50%", device=device)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

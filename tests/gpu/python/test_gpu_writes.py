@@ -85,14 +85,14 @@ EVERY: dict[str, Callable[[], Write]] = {
 @pytest.mark.usefixtures("unverified")
 @pytest.mark.parametrize("prepare", EVERY.values(), ids=EVERY)
 def test_mutable_memory_keeps_every_write(prepare, caplog):
-    assert survives(prepare(), "mutable").repaired_writes == 0
+    assert survives(prepare(), "mutable").repaired_bytes == 0
     assert not warnings(caplog)
 
 
 @pytest.mark.usefixtures("arbiter")
 @pytest.mark.parametrize("prepare", EVERY.values(), ids=EVERY)
 def test_verify_notices_every_write_to_read_only_memory(prepare, caplog):
-    assert survives(prepare()).repaired_writes > 0
+    assert survives(prepare()).repaired_bytes > 0
     (warning,) = warnings(caplog)
     assert "task 'written'" in warning
     assert "mutable" in warning

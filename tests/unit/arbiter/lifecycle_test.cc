@@ -6,6 +6,7 @@
 namespace rtswap::arbiter::test {
 namespace {
 
+using protocol::OnRefusal;
 using protocol::TaskState;
 using protocol::Timing;
 using rtswap::test::contains;
@@ -216,6 +217,73 @@ TEST_CASE("two devices have their own memory and run their own jobs") {
   CHECK(h.all<protocol::Revoke>(2).empty());
   h.from(2, protocol::OpenArena{2, 2, 1, 0});
   CHECK(h.last<protocol::Fault>(2)->error.code == ErrorCode::unknown_device);
+}
+
+// Of three tasks in 8 chunks the third (6 chunks) is on the device and gets the memory of the first
+// (6) in several grants; the second keeps 2.
+struct FailedRestore {
+  explicit FailedRestore(bool one_by_one) : h(one_device(8)) {
+    for (const SessionId large : {1, 3}) {
+      h.open(large, 6, {1000 * kMs, 1000 * kMs, 10 * kMs});
+      if (large == 1) h.open(2, 2, {200 * kMs, 200 * kMs, 10 * kMs}, OnRefusal::refuse, true);
+    }
+    h.land_everything({1, 2, 3});
+    h.release(3, 1, h.now_ns + 1000 * kMs);
+    if (one_by_one) {
+      for (const auto& revoke : h.all<protocol::Revoke>(1)) {
+        h.from(1, protocol::Evicted{1, revoke.keep_chunks, 0});
+      }
+    } else {
+      h.step(SessionDied{1});
+    }
+    grants = h.all<protocol::Grant>(3);
+    REQUIRE(grants.size() == (one_by_one ? 3 : 1));
+  }
+  void fail(uint32_t resident_chunks) {
+    h.from(3, protocol::RestoreFailed{1, resident_chunks, {ErrorCode::driver_failure, "no"}});
+  }
+  void check_second_runs() {
+    h.pass(11'000 * kMs);
+    h.release(2, 1, h.now_ns + 200 * kMs);
+    CHECK(h.last<protocol::Run>(2));
+  }
+  Harness h;
+  std::vector<protocol::Grant> grants;
+};
+
+TEST_CASE("a client that freezes between the answers to a failed restore keeps nobody waiting") {
+  FailedRestore scene(true);
+  scene.fail(scene.grants.front().first_position);
+  scene.h.pass(9'000 * kMs);
+  CHECK_FALSE(scene.h.last<protocol::Dropped>(3));
+  scene.h.pass(2'000 * kMs);
+  CHECK(scene.h.last<protocol::Dropped>(3));
+  scene.check_second_runs();
+}
+
+TEST_CASE("chunks that a failed restore names as resident have landed") {
+  FailedRestore scene(false);
+  const protocol::Grant& last = scene.grants.back();
+  const uint32_t end = last.first_position + static_cast<uint32_t>(last.chunks.size());
+  for (size_t answer = 0; answer < scene.grants.size(); ++answer) scene.fail(end - 1);
+  scene.h.from(3, protocol::PauseTask{1});
+  scene.check_second_runs();
+}
+
+TEST_CASE("a task whose memory never comes in is refused for the driver's reason") {
+  Harness h(one_device(8));
+  h.open(1, 4, {100 * kMs, 20 * kMs, 10 * kMs});
+  REQUIRE_FALSE(h.last<protocol::Verdict>(1));
+  for (size_t attempt = 1; attempt <= 3; ++attempt) {
+    REQUIRE(h.all<protocol::Grant>(1).size() == attempt);
+    const uint32_t first = h.last<protocol::Grant>(1)->first_position;
+    h.from(1, protocol::RestoreFailed{1, first, {ErrorCode::driver_failure, "ECC"}});
+    h.pass(1'500 * kMs);
+  }
+  const auto verdict = h.last<protocol::Verdict>(1);
+  REQUIRE(verdict);
+  CHECK(verdict->state == TaskState::refused);
+  CHECK(verdict->reason.code == ErrorCode::driver_failure);
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ TEST_CASE("events go in, effects come out, and timers fire by themselves") {
   // One that ends leaves the loop asleep until it would have counted as hung, an hour later: still
   // it wakes up in time for what follows.
   const int64_t before_ns = monotonic_now_ns();
-  bring(FromClient{1, protocol::Release{1, 1, before_ns, before_ns + 50 * kMs}});
+  bring(FromClient{1, protocol::Release{1, 1, before_ns, before_ns + config.hang_timeout_ns}});
   sink.wait_for<protocol::Grant>();
   bring(FromClient{1, protocol::Restored{1, 2}});
   sink.wait_for<protocol::Run>();

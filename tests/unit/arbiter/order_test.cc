@@ -9,6 +9,7 @@ namespace {
 using protocol::OnRefusal;
 using protocol::TaskState;
 using protocol::Timing;
+using rtswap::test::contains;
 
 constexpr SessionId kShort = 1;
 constexpr SessionId kLong = 2;
@@ -72,6 +73,79 @@ TEST_CASE("a job that came early competes with the deadline of the timing that i
   h.release(kLong, 1, h.now_ns + 400 * kMs);
   h.pass(9 * kMs);
   tasks.check_second_of_short_goes_first();
+}
+
+TEST_CASE("an idle instant before the turn of an early job is none between it and the next") {
+  Harness h(one_device(64));
+  constexpr SessionId kOther = 2;
+  h.open(kShort, 2, {450 * kMs, 450 * kMs, 5 * kMs});
+  h.open(kOther, 2, {1000 * kMs, 500 * kMs, 5 * kMs});
+  for (const SessionId filler : {3, 4}) h.open(filler, 2, {2000 * kMs, 2000 * kMs, 230 * kMs});
+  h.land_everything({kShort, kOther, 3, 4});
+  const int64_t begin_ns = h.now_ns;
+  const auto at = [&](int64_t ms) { h.pass(begin_ns + ms * kMs - h.now_ns); };
+  const auto release = [&](protocol::JobId job, int64_t stamp_ms) {
+    const int64_t stamp_ns = begin_ns + stamp_ms * kMs;
+    h.from(kShort, protocol::Release{job, 1, stamp_ns, stamp_ns + 450 * kMs});
+  };
+  release(1, -418);  // competes from when it is seen
+  at(3);
+  release(2, 3);  // early: in the queue from 32 on, competes a period after the first
+  at(5);
+  h.from(kShort, protocol::JobDone{1, 5 * kMs});  // idle now
+  at(32);
+  REQUIRE(h.last<protocol::Run>(kShort)->job == 2);
+  for (const SessionId filler : {3, 4}) h.release(filler, 1, h.now_ns + 2000 * kMs);
+  at(37);
+  h.from(kShort, protocol::JobDone{2, 5 * kMs});
+  at(260);
+  h.from(3, protocol::JobDone{1, 223 * kMs});
+  at(482);
+  release(3, 482);  // competes a period after the second: it is due behind the other one
+  h.release(kOther, 1, h.now_ns + 500 * kMs);
+  at(489);
+  h.from(4, protocol::JobDone{1, 229 * kMs});
+  CHECK(h.last<protocol::Run>(kOther));
+  CHECK(h.last<protocol::Run>(kShort)->job == 2);
+}
+
+TEST_CASE("a flood of early releases is no way to the front") {
+  Harness h(one_device(8));
+  constexpr int64_t kYear_ns = int64_t{366} * 24 * 3600 * 1000 * kMs;
+  h.open(1, 1, {kYear_ns, 20 * kMs, 5 * kMs});
+  h.open(2, 1, {100 * kMs, 30 * kMs, 5 * kMs});
+  h.land_everything({1, 2});
+  h.release(1, 1, h.now_ns + 20 * kMs);
+  REQUIRE(h.last<protocol::Run>(1));
+  for (protocol::JobId job = 2; job <= 1000; ++job) h.release(1, job, h.now_ns + 20 * kMs);
+  CHECK(h.last<protocol::Fault>(1)->error.code == ErrorCode::protocol_violation);
+  CHECK(h.all<protocol::Run>(1).size() == 1);
+  h.release(2, 1, h.now_ns + 30 * kMs);
+  h.step(SessionDied{1});
+  CHECK(h.last<protocol::Run>(2));
+}
+
+TEST_CASE("more jobs than any program has end the session") {
+  Harness h(one_device(8));
+  h.open(1, 1, {100 * kMs, 100 * kMs, 5 * kMs});
+  for (protocol::JobId job = 1; job <= 10'001 && !h.closed(1); ++job) {
+    h.release(1, job, protocol::kNoDeadline_ns);
+  }
+  CHECK_THAT(h.last<protocol::Fault>(1)->error.message, contains("10000 jobs"));
+}
+
+TEST_CASE("old stamps with deadlines far ahead keep nobody from an answer") {
+  Harness h(one_device(8));
+  h.open(1, 1, {100 * kMs, 100 * kMs, 5 * kMs});
+  h.open(2, 1, {200 * kMs, 200 * kMs, 5 * kMs});
+  h.land_everything({1, 2});
+  h.pass(int64_t{24} * 3600 * 1000 * kMs);
+  for (protocol::JobId job = 1; job <= 50; ++job) {
+    h.from(1, protocol::Release{job, 1, static_cast<int64_t>(job) * 100 * kMs, INT64_MAX - 1});
+    CHECK(h.last<protocol::Dropped>(1)->job == job);
+  }
+  h.from(2, protocol::UpdateTask{1, {150 * kMs, 150 * kMs, 5 * kMs}});
+  CHECK(h.last<protocol::Verdict>(2)->timing.period_ns == 150 * kMs);
 }
 
 TEST_CASE("an idle instant counts though best effort begins in it") {

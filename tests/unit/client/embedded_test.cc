@@ -137,7 +137,7 @@ TEST_CASE("two models that do not fit together take turns, bit for bit") {
     }
   }
   CHECK(restored_bytes > 50 * kChunk);
-  CHECK(session->arena_stats(first.arena())->repaired_writes == 0);
+  CHECK(session->arena_stats(first.arena())->repaired_bytes == 0);
   CHECK(session->arena_stats(first.arena())->written_back_bytes > 0);
   const auto stats = session->arena_stats(first.arena()).value();
   CHECK(stats.guarded_chunks == (guard ? stats.chunks - stats.resident_chunks : 0));

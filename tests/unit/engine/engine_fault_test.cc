@@ -42,7 +42,7 @@ bool live_through(Rig& rig) {
   step(eventually([&] { return program.keep(2, true).has_value(); }));
   step(eventually([&] { return program.evict(2); }));
   step(eventually([&] { return program.restore(6, 1); }));
-  good = good && program.stats().repaired_writes == 0;
+  good = good && program.stats().repaired_bytes == 0;
   // Where the guard could not be put, it is at a later eviction.
   good = good && program.stats().guard_failures <= rig.device.injected();
   const uint32_t guarded = rig.guard == nullptr ? 0 : 6;

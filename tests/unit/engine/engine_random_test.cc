@@ -72,7 +72,7 @@ TEST_CASE("memory is bit-exact over random cycles") {
     const Outcome outcome = live(program, seed, 50, guard);
     CHECK(outcome.exact);
     CHECK(outcome.uses > 5);
-    CHECK(program.stats().repaired_writes == 0);
+    CHECK(program.stats().repaired_bytes == 0);
     REQUIRE(program.close());
     CHECK(rig.free_chunks.size() == 16);
   }
@@ -96,7 +96,7 @@ TEST_CASE("memory is bit-exact although calls fail again and again") {
     REQUIRE(program.evict(1));
     CHECK(program.stats().guarded_chunks == (guard ? program.total() - 1 : 0));
     if (guard) CHECK(program.guarded());
-    CHECK(program.stats().repaired_writes == 0);
+    CHECK(program.stats().repaired_bytes == 0);
     REQUIRE(program.close());
     CHECK(rig.free_chunks.size() == 16);
   }
@@ -126,7 +126,7 @@ TEST_CASE("several programs share too little memory and stay bit-exact") {
   for (std::thread& thread : threads) thread.join();
   for (ArenaId id = 0; id < kPrograms; ++id) {
     CHECK(outcomes[id].exact);
-    CHECK(programs[id]->stats().repaired_writes == 0);
+    CHECK(programs[id]->stats().repaired_bytes == 0);
     programs[id]->evict(0);
   }
   CHECK(rig.free_chunks.size() == 24);

@@ -87,7 +87,7 @@ TEST_CASE("every kind comes and goes as it should") {
   CHECK(reports[0].bytes == kChunk + 4097);
   REQUIRE(program.restore(7));
   CHECK(program.exact());
-  CHECK(program.stats().repaired_writes == 0);
+  CHECK(program.stats().repaired_bytes == 0);
 }
 
 TEST_CASE("mutable memory is written back only when it was used since the last time") {
@@ -219,9 +219,9 @@ TEST_CASE("writes to read_only memory are found before they are lost") {
   program.overwrite(0, kChunk);
   program.overwrite(0, 2 * kChunk + 99);
   REQUIRE(program.evict(2));
-  CHECK(program.stats().repaired_writes == 1);
+  CHECK(program.stats().repaired_bytes == 1);
   REQUIRE(program.evict(0));
-  CHECK(program.stats().repaired_writes == 3);
+  CHECK(program.stats().repaired_bytes == 3);
   CHECK(program.stats().written_back_bytes == 0);
   REQUIRE(program.restore(3));
   CHECK(program.exact());
@@ -237,7 +237,7 @@ TEST_CASE("without verify the host image stays the master") {
   REQUIRE(program.evict(0));
   REQUIRE(program.restore(1));
   CHECK(reinterpret_cast<std::byte*>(program.segment(0).address)[7] == before);
-  CHECK(program.stats().repaired_writes == 0);
+  CHECK(program.stats().repaired_bytes == 0);
 }
 
 TEST_CASE("closing waits for what was given, and the id is free again") {

@@ -91,7 +91,7 @@ TEST_CASE("what is kept is saved after each use, and what is scratch again never
   REQUIRE(program.restore(3));
   CHECK(program.stats().written_back_bytes == 3 * 2 * kChunk);
   CHECK(program.stats().restored_bytes == restored_bytes + kChunk);
-  CHECK(program.stats().repaired_writes == 0);
+  CHECK(program.stats().repaired_bytes == 0);
 
   // Again, with the image of the first time.
   const uint64_t host_bytes = program.stats().host_bytes;
