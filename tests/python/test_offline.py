@@ -145,7 +145,7 @@ def test_links_and_budgets() -> None:
 
 def test_a_plan_says_what_each_task_gets(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    plan = make_plan(specs, parse_device("2500MiB", "24", None))
+    plan = make_plan(specs, parse_device("2500MiB", "24GB/s", None))
     assert plan.admitted
     detector, planner, speech = plan.tasks
     assert detector.restored_bytes == 0
@@ -162,7 +162,7 @@ def test_a_plan_says_what_each_task_gets(tmp_path: Path) -> None:
 
 def test_a_plan_says_who_is_staged(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    device = parse_device("1600MiB", "24", None)
+    device = parse_device("1600MiB", "24GB/s", None)
     plan = make_plan(specs, device)
     assert plan.admitted
     detector, planner, speech = plan.tasks
@@ -185,7 +185,7 @@ def test_a_plan_says_who_is_staged(tmp_path: Path) -> None:
 
 def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    plan = make_plan(specs, parse_device("1540MiB", "6", None))
+    plan = make_plan(specs, parse_device("1540MiB", "6GB/s", None))
     assert not plan.admitted
     assert plan.failing_task == "detector"
     assert plan.failing_window_ns == 30_000_000
@@ -195,8 +195,8 @@ def test_a_refusal_names_the_window_the_task_and_a_change(tmp_path: Path) -> Non
     enough_mib = int(plan.change.split()[3])
     chunk = str(plan.device.chunk_bytes)
     assert f"in chunks of {plan.device.chunk_bytes // MIB} MiB" in plan.change
-    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "6", chunk)).admitted
-    assert not make_plan(specs, parse_device(f"{enough_mib - 8}MiB", "6", chunk)).admitted
+    assert make_plan(specs, parse_device(f"{enough_mib}MiB", "6GB/s", chunk)).admitted
+    assert not make_plan(specs, parse_device(f"{enough_mib - 8}MiB", "6GB/s", chunk)).admitted
     # The curve of the picture fails in the same window.
     points, demand = demand_curve(plan, 30_000_000)
     assert points[-1] == 30_000_000
@@ -235,7 +235,7 @@ size = "100MiB"
 )
 def test_a_plan_says_when_best_effort_runs(tmp_path: Path, wcet: str, said: str) -> None:
     specs = read_task_file(write(tmp_path, BEST_EFFORT.replace("WCET", wcet)))
-    plan = make_plan(specs, parse_device("1GiB", "24", None))
+    plan = make_plan(specs, parse_device("1GiB", "24GB/s", None))
     assert plan.admitted
     assert plan.tasks[1].limited_by.startswith("mapper is best effort")
     assert said in plan.tasks[1].limited_by
@@ -244,7 +244,7 @@ def test_a_plan_says_when_best_effort_runs(tmp_path: Path, wcet: str, said: str)
 
 def test_best_effort_of_unknown_length_has_no_block(tmp_path: Path) -> None:
     text = BEST_EFFORT.replace("wcet_ms = WCET\n", "")
-    plan = make_plan(read_task_file(write(tmp_path, text)), parse_device("150MiB", "24", None))
+    plan = make_plan(read_task_file(write(tmp_path, text)), parse_device("150MiB", "24GB/s", None))
     assert plan.tasks[1].block_ns is None
     assert plan.as_json()["tasks"][1]["block_ns"] is None
     assert "of unknown length: promises are suspended" in plan.tasks[1].limited_by
@@ -275,7 +275,7 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
     admitted = swapped = same = 0
     for seed in range(150):
         specs = read_task_file(write(tmp_path, random_file(seed)))
-        device = parse_device(f"{max(s.size_bytes for s in specs) // MIB + 90}MiB", "12", "2MiB")
+        device = parse_device(f"{max(s.size_bytes for s in specs) // MIB + 90}MiB", "12GB/s", "2MiB")
         plan = make_plan(specs, device)
         report = simulate(specs, device, Course(horizon_ns=2_000_000_000, seed=seed))
         assert report.violations == []
@@ -300,7 +300,7 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
 
 def test_jitter_does_not_thin_releases_out(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    device = parse_device("2500MiB", "24", None)
+    device = parse_device("2500MiB", "24GB/s", None)
     course = Course(horizon_ns=10_000_000_000)
     even = simulate(specs, device, course)
     uneven = simulate(specs, device, replace(course, jitter_ns=20_000_000))
@@ -316,7 +316,7 @@ def test_jitter_does_not_thin_releases_out(tmp_path: Path) -> None:
 def test_the_picture_has_every_job_of_a_client_that_crashes(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
     course = Course(horizon_ns=10_000_000_000, faults_per_s=0.3)
-    report = simulate(specs, parse_device("1600MiB", "24", None), course)
+    report = simulate(specs, parse_device("1600MiB", "24GB/s", None), course)
     jobs = picture_jobs(report.trace)
     assert len(jobs) == sum(e["kind"] == "released" for e in report.trace)
     assert len({(job.task, job.index) for job in jobs}) < len(jobs)  # some count anew
@@ -328,7 +328,7 @@ def test_the_picture_has_every_job_of_a_client_that_crashes(tmp_path: Path) -> N
 def test_faults_show(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
     course = Course(horizon_ns=5_000_000_000, faults_per_s=2.0)
-    report = simulate(specs, parse_device("2500MiB", "24", None), course)
+    report = simulate(specs, parse_device("2500MiB", "24GB/s", None), course)
     assert report.violations == []
     assert sum(task.met for task in report.tasks) > 0
     assert sum(task.released - task.met for task in report.tasks) > 0
@@ -336,7 +336,7 @@ def test_faults_show(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_simulated_is_said(tmp_path: Path) -> None:
-    device = parse_device("64MiB", "24", None)
+    device = parse_device("64MiB", "24GB/s", None)
     shared = task('size = "8MiB"', 'model = "m"') + task('model = "m"').replace('"a"', '"b"')
     with pytest.raises(InvalidArgument, match="shares a model"):
         simulate(read_task_file(write(tmp_path, shared)), device, Course(10**9))
@@ -436,7 +436,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
 
 def test_a_simulation_names_tasks_as_the_file_does(tmp_path: Path) -> None:
     specs = read_task_file(write(tmp_path, VEHICLE))
-    report = simulate(specs, parse_device("1540MiB", "6", None), Course(horizon_ns=10**9))
+    report = simulate(specs, parse_device("1540MiB", "6GB/s", None), Course(horizon_ns=10**9))
     [reason] = [task.reason for task in report.tasks if task.reason]
     assert '"detector"' in reason
     assert "@" not in reason
