@@ -44,6 +44,7 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         self._target: int | None = None
         self._period_ns = 0
         self._told_from_ns: int | None = None
+        self._released_ns: int | None = None
         self.skipped = 0
 
     def __iter__(self) -> JobClock:
@@ -82,8 +83,15 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
             start_ns = self._first_release(now_ns)
             if start_ns is None:
                 return _LOOK_S, None
-            self._start_ns, self._last, self._target = start_ns, -1, None
             self._period_ns = self._task._period_ns
+            # Where it begins anew: as the arbiter counts, a period after its last release.
+            earliest_ns = now_ns
+            if self._released_ns is not None:
+                earliest_ns = max(now_ns, self._released_ns + self._period_ns)
+            if start_ns == now_ns:
+                start_ns = earliest_ns
+            self._start_ns, self._last = start_ns, -1
+            self._target = self._next_index(earliest_ns)
         if self._target is None:
             self._target = self._next_index(now_ns)
         release_ns = self._start_ns + self._target * self._period_ns
@@ -94,6 +102,7 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         self.skipped += skipped
         self._task._job_counts.skipped(skipped)
         self._last, self._target = self._target, None
+        self._released_ns = release_ns
         return None, Job(self._task, release_ns, None)
 
     def _first_release(self, now_ns: int) -> int | None:

@@ -322,7 +322,7 @@ void Arbiter::State::enter(Task& task) {
   if (task.state != TaskState::admitted) return;
   Device& device = device_of(*task.arena);
   task.last_order_ns = kNever_ns;
-  task.last_competes_ns = now_ns_;
+  task.last_seen_ns = now_ns_;
   const bool counts = window_counts(device);
   for (const Leaving& left : device.leaving) {
     if (!counts || left.task != &task || !left.resumed) continue;
@@ -330,15 +330,16 @@ void Arbiter::State::enter(Task& task) {
   }
   std::vector<Job*> jobs;
   for (Job* job : device.waiting) {
-    if (job->task == &task && job->deadline_ns != kNoDeadline_ns) jobs.push_back(job);
+    const bool clocked = job->deadline_ns != kNoDeadline_ns && !job->demoted;
+    if (job->task == &task && clocked) jobs.push_back(job);
   }
   std::sort(jobs.begin(), jobs.end(),
             [](const Job* a, const Job* b) { return a->sequence < b->sequence; });
   int64_t earliest_ns = now_ns_;
   for (Job* job : jobs) {
     job->eligible_ns = std::max(job->eligible_ns, earliest_ns);
-    job->deadline_ns = std::max(job->deadline_ns, job->eligible_ns + task.timing.deadline_ns);
-    job->order_ns = job->eligible_ns + task.timing.deadline_ns;
+    job->deadline_ns = job->eligible_ns + task.timing.deadline_ns;
+    job->order_ns = job->deadline_ns;
     if (task.last_order_ns != kNever_ns) {
       job->order_ns = std::max(job->order_ns, task.last_order_ns + task.timing.period_ns);
     }

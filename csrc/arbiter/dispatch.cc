@@ -53,7 +53,7 @@ void Arbiter::State::settle(Device& device) {
 // What waited for this instant.
 void Arbiter::State::reconsider(Device& device) {
   if (idle(device)) {
-    device.last_idle_ns = now_ns_;
+    note_idle(device);
     device.longest_best_effort_ns = 0;
   }
   if (device.shedding) return;

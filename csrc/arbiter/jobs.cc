@@ -82,11 +82,11 @@ void Arbiter::State::on(Session& session, const protocol::Release& message) {
 // A stamp may be older than a release is allowed to travel: such a job has less time left, but may
 // not take that from others. It competes with the deadline that the test gives it, whatever the
 // client says: counted from when it was seen, and a period after the one before, unless the device
-// has been idle since that competed.
+// has been idle since that came.
 void Arbiter::State::set_order(Job& job) {
   const Task& task = *job.task;
   Device& device = device_of(*task.arena);
-  if (idle(device)) device.last_idle_ns = now_ns_;
+  if (idle(device)) note_idle(device);
   job.order_ns =
       std::max(job.eligible_ns, now_ns_ - config_.round_trip_ns) + task.timing.deadline_ns;
   if (keeps_distance(task)) {
@@ -95,17 +95,28 @@ void Arbiter::State::set_order(Job& job) {
   note_order(job);
 }
 
-// An idle instant while the job before waited for its turn is none between that one and the next.
 bool Arbiter::State::keeps_distance(const Task& task) const {
   return task.last_order_ns != kNever_ns &&
-         device_of(*task.arena).last_idle_ns <= task.last_competes_ns;
+         device_of(*task.arena).last_idle_ns <= task.last_seen_ns;
+}
+
+// Promised jobs that wait through an idle instant have come early, and none before them competes
+// any more: each has the deadline that it would have had without them.
+void Arbiter::State::note_idle(Device& device) {
+  device.last_idle_ns = now_ns_;
+  for (Job* job : device.waiting) {
+    if (!promised(*job)) continue;
+    job->order_ns = job->deadline_ns;
+    Task& task = *job->task;
+    if (job->eligible_ns == task.last_release_ns) task.last_order_ns = job->order_ns;
+  }
 }
 
 void Arbiter::State::note_order(const Job& job) {
   Task& task = *job.task;
   task.last_release_ns = job.eligible_ns;
   task.last_order_ns = job.order_ns;
-  task.last_competes_ns = std::max(job.eligible_ns, now_ns_);
+  task.last_seen_ns = now_ns_;
 }
 
 void Arbiter::State::on(Session& session, const protocol::CancelJob& message) {

@@ -131,7 +131,7 @@ struct Task {
   int64_t response_bound_ns = 0;  // 0: nothing is promised
   int64_t last_release_ns = kNever_ns;
   int64_t last_order_ns = kNever_ns;             // of the job before,
-  int64_t last_competes_ns = kNever_ns;          // which has not competed before that
+  int64_t last_seen_ns = kNever_ns;              // and when it came
   int64_t waiting_deadline_ns = kNoDeadline_ns;  // scratch of the victim choice
   uint32_t requests = 0;           // of the client about this task, the one being answered included
   bool answer_pending = false;     // the last request has not been answered yet

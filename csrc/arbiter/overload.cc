@@ -66,7 +66,9 @@ void Arbiter::State::suspend(Device& device, const Job* because_of, const std::s
 // What uses the GPU for nobody knows how long.
 void Arbiter::State::suspend_for_unknown_length(Device& device) {
   const Job* holder = device.holder;
-  if (holder != nullptr && !promised(*holder) && !length_known(*holder)) {
+  // One that began so is as long as it is, whatever its task has become since.
+  if (holder != nullptr &&
+      (holder->block_ns == 0 || (!promised(*holder) && !length_known(*holder)))) {
     suspend(device, holder,
             "a job of \"" + holder->task->full_name + "\" whose length is not known has the GPU");
   } else if (std::any_of(device.arenas.begin(), device.arenas.end(), has_lost_job)) {

@@ -169,6 +169,7 @@ class Arbiter::State {
   void set_order(Job& job);
   bool keeps_distance(const Task& task) const;
   void note_order(const Job& job);
+  void note_idle(Device& device);
   void finish(Job& job, const protocol::JobDone& message);
   bool count_overrun(Task& task, const Job& job, int64_t execution_ns);
   void end_by_overruns(Task& task, int64_t execution_ns);

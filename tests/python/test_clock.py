@@ -32,6 +32,26 @@ def test_the_clock_never_drifts_and_never_catches_up():
     assert task.stats().skipped == clock.skipped
 
 
+def test_a_clock_that_begins_anew_keeps_its_distance(monkeypatch):
+    model, _ = cnn()
+    task = rtswap.register(model, period_ms=100, wcet_ms=1, on_refusal="best_effort")
+    now_ns = 10**12
+    monkeypatch.setattr("rtswap.clock._core", SimpleNamespace(monotonic_now_ns=lambda: now_ns))
+    clock = task.jobs()
+    released = clock._step()[1].release_ns
+    assert released == now_ns
+    task.set_period(150)
+    for begins_anew in (lambda: task.set_period(150), task.resume):
+        begins_anew()
+        now_ns += 60_000_000
+        assert clock._step()[1] is None
+        now_ns = released + 150_000_000
+        assert clock._step()[1].release_ns == now_ns
+        released = now_ns
+        task.pause()
+        assert clock._step()[1] is None
+
+
 def test_the_clock_ends_when_its_task_is_closed():
     model, _ = cnn()
     task = rtswap.register(model, period_ms=50, wcet_ms=1, on_refusal="best_effort")

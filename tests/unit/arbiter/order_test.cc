@@ -75,38 +75,64 @@ TEST_CASE("a job that came early competes with the deadline of the timing that i
   tasks.check_second_of_short_goes_first();
 }
 
-TEST_CASE("an idle instant before the turn of an early job is none between it and the next") {
-  Harness h(one_device(64));
-  constexpr SessionId kOther = 2;
-  h.open(kShort, 2, {450 * kMs, 450 * kMs, 5 * kMs});
-  h.open(kOther, 2, {1000 * kMs, 500 * kMs, 5 * kMs});
-  for (const SessionId filler : {3, 4}) h.open(filler, 2, {2000 * kMs, 2000 * kMs, 230 * kMs});
-  h.land_everything({kShort, kOther, 3, 4});
+TEST_CASE("an idle instant ends the distance to a job that had an old stamp") {
+  ThreeTasks tasks({200 * kMs, 200 * kMs, 5 * kMs}, {2000 * kMs, 300 * kMs, 60 * kMs});
+  Harness& h = tasks.h;
   const int64_t begin_ns = h.now_ns;
-  const auto at = [&](int64_t ms) { h.pass(begin_ns + ms * kMs - h.now_ns); };
-  const auto release = [&](protocol::JobId job, int64_t stamp_ms) {
-    const int64_t stamp_ns = begin_ns + stamp_ms * kMs;
-    h.from(kShort, protocol::Release{job, 1, stamp_ns, stamp_ns + 450 * kMs});
-  };
-  release(1, -418);  // competes from when it is seen
-  at(3);
-  release(2, 3);  // early: in the queue from 32 on, competes a period after the first
-  at(5);
-  h.from(kShort, protocol::JobDone{1, 5 * kMs});  // idle now
-  at(32);
-  REQUIRE(h.last<protocol::Run>(kShort)->job == 2);
-  for (const SessionId filler : {3, 4}) h.release(filler, 1, h.now_ns + 2000 * kMs);
-  at(37);
-  h.from(kShort, protocol::JobDone{2, 5 * kMs});
-  at(260);
-  h.from(3, protocol::JobDone{1, 223 * kMs});
-  at(482);
-  release(3, 482);  // competes a period after the second: it is due behind the other one
-  h.release(kOther, 1, h.now_ns + 500 * kMs);
-  at(489);
-  h.from(4, protocol::JobDone{1, 229 * kMs});
-  CHECK(h.last<protocol::Run>(kOther));
+  h.pass(150 * kMs);
+  h.from(kShort, protocol::Release{1, 1, begin_ns, begin_ns + 200 * kMs});
+  h.pass(2 * kMs);
+  h.release(kShort, 2, h.now_ns + 200 * kMs);  // early by 48
+  h.pass(3 * kMs);
+  h.from(kShort, protocol::JobDone{1, 5 * kMs});
+  h.pass(35 * kMs);
+  tasks.begin_best_effort();
+  h.pass(5 * kMs);
+  h.release(kLong, 1, h.now_ns + 300 * kMs);
+  h.pass(10 * kMs);
+  h.from(kBestEffort, protocol::JobDone{1, 15 * kMs});
   CHECK(h.last<protocol::Run>(kShort)->job == 2);
+  CHECK_FALSE(h.last<protocol::Run>(kLong));
+}
+
+TEST_CASE("a job that lost its deadline is not in the clock of a new timing") {
+  Harness h(one_device(8));
+  h.step(SessionOpened{1, 101, "user"});
+  h.from(1, protocol::Hello{});
+  h.from(1, protocol::OpenArena{1, 0, 1, 0});
+  protocol::OpenTask task{1, 1, "task", {100 * kMs, 100 * kMs, 10 * kMs}, false, {}, {}};
+  task.late = protocol::LatePolicy::run;
+  h.from(1, task);
+  h.land_everything({1});
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  h.pass(100 * kMs);
+  h.release(1, 2, h.now_ns + 100 * kMs);
+  h.pass(150 * kMs);  // too late for the second
+  h.from(1, protocol::UpdateTask{1, {100 * kMs, 100 * kMs, 20 * kMs}});
+  h.pass(10 * kMs);
+  h.from(1, protocol::JobDone{1, 260 * kMs});
+  REQUIRE(h.last<protocol::Verdict>(1)->timing.wcet_ns == 20 * kMs);
+  REQUIRE(h.last<protocol::Run>(1)->job == 2);
+  h.pass(15 * kMs);
+  h.from(1, protocol::JobDone{2, 10 * kMs});
+  h.pass(25 * kMs);
+  h.release(1, 3, h.now_ns + 100 * kMs);  // two periods after the second
+  CHECK(h.last<protocol::Run>(1)->job == 3);
+}
+
+TEST_CASE("a job of unknown length suspends the promise that its task gets meanwhile") {
+  Harness h(one_device(8));
+  h.open(1, 1, {100 * kMs, 100 * kMs, 0});
+  h.land_everything({1});
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  REQUIRE(h.last<protocol::Run>(1));
+  h.pass(10 * kMs);
+  h.from(1, protocol::UpdateTask{1, {100 * kMs, 100 * kMs, 20 * kMs}});
+  REQUIRE(h.last<protocol::Verdict>(1)->state == TaskState::admitted);
+  CHECK_FALSE(h.last<protocol::Verdict>(1)->suspended.empty());
+  h.pass(90 * kMs);
+  h.from(1, protocol::JobDone{1, 100 * kMs});
+  CHECK(h.last<protocol::Verdict>(1)->suspended.empty());
 }
 
 TEST_CASE("a flood of early releases is no way to the front") {

@@ -293,7 +293,7 @@ TEST_CASE("long best-effort work does not begin before a job that came early") {
   CHECK(h.last<protocol::Run>(1)->job == 2);
 }
 
-TEST_CASE("jobs that wait together compete a period apart, though the device was idle") {
+TEST_CASE("early jobs that wait through an idle instant compete from when they count") {
   Harness h(one_device(8));
   h.open(1, 1, Timing{100 * kMs, 60 * kMs, kMs});
   h.open(2, 1, Timing{75 * kMs, 75 * kMs, kMs});
@@ -302,14 +302,14 @@ TEST_CASE("jobs that wait together compete a period apart, though the device was
   const int64_t start_ns = h.now_ns;
   const auto at = [&](int64_t ms) { h.pass(start_ns + ms * kMs - h.now_ns); };
   h.release(2, 1, h.now_ns + 75 * kMs);
-  // Competes as if released now, 40 ms later than stamped.
+  // Competes as if released now, 40 ms later than stamped, and the next one a period after that.
   h.from(1, protocol::Release{1, 1, start_ns - 40 * kMs, start_ns + 20 * kMs});
   at(10);
-  h.release(1, 2, h.now_ns + 60 * kMs);  // counts from 60 ms, competes from 100 ms
+  h.release(1, 2, h.now_ns + 60 * kMs);  // counts from 60 ms
   h.from(2, protocol::JobDone{1, kMs});
   h.from(1, protocol::JobDone{1, kMs});
   at(30);                                // idle
-  h.release(1, 3, h.now_ns + 60 * kMs);  // counts from 160 ms, competes from 200 ms
+  h.release(1, 3, h.now_ns + 60 * kMs);  // counts from 160 ms, a period after the second
   at(60);
   REQUIRE(h.last<protocol::Run>(1)->job == 2);
   h.from(1, protocol::JobDone{2, kMs});
@@ -318,8 +318,8 @@ TEST_CASE("jobs that wait together compete a period apart, though the device was
   at(165);
   h.release(3, 1, h.now_ns + 75 * kMs);
   h.from(2, protocol::JobDone{2, kMs});
-  CHECK(h.last<protocol::Run>(3));  // due at 240, the other at 260
-  CHECK(h.last<protocol::Run>(1)->job == 2);
+  CHECK(h.last<protocol::Run>(1)->job == 3);  // due at 220, the other at 240
+  CHECK_FALSE(h.last<protocol::Run>(3));
 }
 
 // Block of a task whose memory lies with a paused one, of which so much is mutable.
