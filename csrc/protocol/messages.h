@@ -138,7 +138,7 @@ struct CloseTask {
 struct Release {
   JobId job = 0;
   TaskId task = 0;
-  int64_t release_ns = 0;   // nominal release: the deadline counts from here
+  int64_t release_ns = 0;  // nominal release: the deadline counts from here
   // Absolute; kNoDeadline_ns: best effort. What the client counts with; the arbiter takes the
   // deadline of the timing in force. Neither instant is negative.
   int64_t deadline_ns = 0;

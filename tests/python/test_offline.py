@@ -275,7 +275,9 @@ def test_plan_and_arbiter_agree(tmp_path: Path) -> None:
     admitted = swapped = same = 0
     for seed in range(150):
         specs = read_task_file(write(tmp_path, random_file(seed)))
-        device = parse_device(f"{max(s.size_bytes for s in specs) // MIB + 90}MiB", "12GB/s", "2MiB")
+        device = parse_device(
+            f"{max(s.size_bytes for s in specs) // MIB + 90}MiB", "12GB/s", "2MiB"
+        )
         plan = make_plan(specs, device)
         report = simulate(specs, device, Course(horizon_ns=2_000_000_000, seed=seed))
         assert report.violations == []
