@@ -105,10 +105,7 @@ bool Arbiter::State::keeps_distance(const Task& task) const {
 void Arbiter::State::note_idle(Device& device) {
   device.last_idle_ns = now_ns_;
   for (Job* job : device.waiting) {
-    if (!promised(*job)) continue;
-    job->order_ns = job->deadline_ns;
-    Task& task = *job->task;
-    if (job->eligible_ns == task.last_release_ns) task.last_order_ns = job->order_ns;
+    if (promised(*job)) job->order_ns = job->deadline_ns;
   }
 }
 

@@ -620,14 +620,7 @@ MUTATIONS = (
     Mutation(
         "an idle instant ends the distance that early jobs keep",
         "csrc/arbiter/jobs.cc",
-        "    job->order_ns = job->deadline_ns;\n    Task& task",
-        "    Task& task",
-        ("test_arbiter",),
-    ),
-    Mutation(
-        "and the distance to the next one counts from there",
-        "csrc/arbiter/jobs.cc",
-        "if (job->eligible_ns == task.last_release_ns) task.last_order_ns = job->order_ns;",
+        "if (promised(*job)) job->order_ns = job->deadline_ns;",
         "",
         ("test_arbiter",),
     ),
