@@ -39,7 +39,8 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
                 "rate_hz= when registering it, or release jobs by task.job()."
             )
         self._task = task
-        self._start_ns: int | None = None
+        self._begun = False
+        self._start_ns = 0
         self._last = -1
         self._target: int | None = None
         self._period_ns = 0
@@ -76,24 +77,14 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         if self._task.closed:
             return None, None
         if self._task.state == "paused":
-            self._start_ns = None
+            self._begun = False
             return _LOOK_S, None
         now_ns = _core.monotonic_now_ns()
-        if self._start_ns is None or self._period_ns != self._task._period_ns:
-            start_ns = self._first_release(now_ns)
-            if start_ns is None:
-                return _LOOK_S, None
-            self._period_ns = self._task._period_ns
-            # Where it begins anew: as the arbiter counts, a period after its last release.
-            earliest_ns = now_ns
-            if self._released_ns is not None:
-                earliest_ns = max(now_ns, self._released_ns + self._period_ns)
-            if start_ns == now_ns:
-                start_ns = earliest_ns
-            self._start_ns, self._last = start_ns, -1
-            self._target = self._next_index(earliest_ns)
+        goes_on = self._begun and self._period_ns == self._task._period_ns
+        if not goes_on and not self._begin(now_ns):
+            return _LOOK_S, None
         if self._target is None:
-            self._target = self._next_index(now_ns)
+            self._target = max(self._last + 1, self._index_from(now_ns))
         release_ns = self._start_ns + self._target * self._period_ns
         if release_ns > now_ns:
             # In slices, so that close(), pause() and set_period() are noticed.
@@ -105,16 +96,29 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
         self._released_ns = release_ns
         return None, Job(self._task, release_ns, None)
 
-    def _first_release(self, now_ns: int) -> int | None:
-        """None while the arbiter still waits for other tasks."""
+    def _begin(self, now_ns: int) -> bool:
+        """Or begins anew: then, as the arbiter counts, at least a period after the last release.
+
+        What has passed before is not skipped: nobody was kept from it. False while the arbiter
+        still waits for other tasks.
+        """
+        period_ns = self._task._period_ns
+        earliest_ns = now_ns
+        if self._released_ns is not None:
+            earliest_ns = max(now_ns, self._released_ns + period_ns)
         try:
             common_ns = self._task._session().common_start_ns
         except Closed:
-            return now_ns
+            common_ns = None
         if common_ns == 0:
             self._say_that_it_is_held_back(now_ns)
-            return None
-        return now_ns if common_ns is None else common_ns
+            return False
+        self._begun = True
+        self._start_ns = earliest_ns if common_ns is None else common_ns
+        self._period_ns = period_ns
+        self._target = self._index_from(earliest_ns)
+        self._last = self._target - 1
+        return True
 
     def _say_that_it_is_held_back(self, now_ns: int) -> None:
         """Once, and not to those who come in time: a task that never comes looks like a hang."""
@@ -128,7 +132,6 @@ class JobClock(Iterator[Job], AsyncIterator[Job]):
                 self._task.name,
             )
 
-    def _next_index(self, now_ns: int) -> int:
-        """The first release that has not passed yet."""
-        assert self._start_ns is not None
-        return max(self._last + 1, -(-(now_ns - self._start_ns) // self._period_ns))
+    def _index_from(self, instant_ns: int) -> int:
+        """Of the first release that is not before that instant."""
+        return max(0, -(-(instant_ns - self._start_ns) // self._period_ns))

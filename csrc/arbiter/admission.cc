@@ -476,9 +476,7 @@ void Arbiter::State::review(Device& device) {
       task.reason = reason;
       continue;
     }
-    refuse(task, reason);
-    task.lead->answer_pending = false;
-    send_verdict(task, true, task.reason);
+    refuse_request(task, reason);
   }
   device.promote_due = true;
 }

@@ -102,7 +102,7 @@ void Arbiter::State::on(Session& session, const protocol::ResizeArena& message) 
     for (size_t i = 0; i < old_layers.size(); ++i) {
       arena->tasks[i]->timing.layers = std::move(old_layers[i]);
     }
-    for (Task* task : arena->tasks) refuse_growth(*task, grown.error());
+    for (Task* task : arena->tasks) refuse_request(*task, grown.error());
   }
 }
 
@@ -142,12 +142,6 @@ void Arbiter::State::tell_of_growth(Task& task) {
   // The arena has grown, whatever became of the task before.
   task.lead->answer_pending = false;
   send_verdict(task, false, task.reason);
-}
-
-void Arbiter::State::refuse_growth(Task& task, const Error& reason) {
-  if (task.state == TaskState::loading) refuse(task, reason);
-  task.lead->answer_pending = false;
-  send_verdict(task, true, reason);
 }
 
 void Arbiter::State::on(Session& session, const protocol::CloseArena& message) {
@@ -286,9 +280,7 @@ void Arbiter::State::on(Session& session, const protocol::RestoreFailed& message
   for (Task* task : arena->tasks) {  // no promise can be given without its memory
     if (task->state != TaskState::loading) continue;
     arena->failed_restores = 0;
-    refuse(*task, message.error);
-    task->lead->answer_pending = false;
-    send_verdict(*task, true, task->reason);
+    refuse_request(*task, message.error);
   }
 }
 

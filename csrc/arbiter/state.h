@@ -77,13 +77,13 @@ class Arbiter::State {
   void remove_arena(Arena& arena);
   Status admit_growth(Arena& arena);
   void tell_of_growth(Task& task);
-  void refuse_growth(Task& task, const Error& reason);
   void drop_lost(Session& session, const Arena& arena, const Error& reason);
 
   // --- tasks.cc ----------------------------------------------------------------------------------
   Task* find_task(Session& session, TaskId id);  // nullptr: the session was ended
   void classify(Task& task);  // admitted, warming, best effort or refused by its timing and a test
   void refuse(Task& task, const Error& reason);
+  void refuse_request(Task& task, const Error& reason);
   void note_request(Task& part);
   void answer(Task& part);         // unless it has to wait for memory
   void change_timing(Task& task);  // to task.next_timing, and answers

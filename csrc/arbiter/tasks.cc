@@ -148,6 +148,13 @@ void Arbiter::State::refuse(Task& task, const Error& reason) {
   drop_waiting(*task.lead, Error{ErrorCode::admission_refused, reason.message});
 }
 
+// The request that is being answered. One that has not been let in yet is refused itself.
+void Arbiter::State::refuse_request(Task& task, const Error& reason) {
+  if (task.state == TaskState::loading) refuse(task, reason);
+  task.lead->answer_pending = false;
+  send_verdict(task, true, reason);
+}
+
 void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   Task* task = find_task(session, message.task);
   if (task == nullptr) return;

@@ -50,6 +50,29 @@ def test_a_clock_that_begins_anew_keeps_its_distance(monkeypatch):
         released = now_ns
         task.pause()
         assert clock._step()[1] is None
+    assert clock.skipped == 0
+
+
+def test_a_clock_that_begins_anew_stays_with_the_instant_that_all_have_in_common(monkeypatch):
+    model, _ = cnn()
+    task = rtswap.register(model, period_ms=100, wcet_ms=1, on_refusal="best_effort")
+    start_ns = 10**12
+    now_ns = start_ns + 3_600 * 10**9 + 1
+    monkeypatch.setattr("rtswap.clock._core", SimpleNamespace(monotonic_now_ns=lambda: now_ns))
+    monkeypatch.setattr(task, "_session", lambda: SimpleNamespace(common_start_ns=start_ns))
+    clock = task.jobs()
+    assert clock._step()[1] is None
+    now_ns += 100_000_000
+    released = clock._step()[1].release_ns
+    assert (released - start_ns) % 100_000_000 == 0
+    task.set_period(30)
+    now_ns = released + 10_000_000
+    assert clock._step()[1] is None
+    now_ns = released + 60_000_000
+    again = clock._step()[1].release_ns
+    assert again >= released + 30_000_000
+    assert (again - start_ns) % 30_000_000 == 0
+    assert clock.skipped == 0
 
 
 def test_the_clock_ends_when_its_task_is_closed():
