@@ -306,6 +306,14 @@ def test_strict_mode_refuses_calls_outside_jobs():
         rtswap.disable()
 
 
+def test_cleaning_up_hides_no_error_whatever_fails_in_it(caplog):
+    def fail() -> None:
+        raise RuntimeError("CUDA error")
+
+    rtswap.errors.quietly(fail, "putting buffers back")
+    assert "putting buffers back: CUDA error" in caplog.text
+
+
 def test_unknown_devices_are_named(arbiter):
     with pytest.raises(rtswap.UnknownDevice, match="SIM-"):
         rtswap.register(cnn()[0], device="GPU-00000000-0000-0000-0000-000000000000")

@@ -97,6 +97,16 @@ def test_a_client_that_is_killed_while_its_memory_comes_in_leaves_all_of_it():
             assert resident() == {"survivor": 5}
 
 
+def test_what_is_the_daemons_to_say_has_no_effect_and_says_so(caplog):
+    with Daemon(*SMALL) as daemon:
+        try:
+            rtswap.enable(socket=daemon.socket, budget="64MiB", link_bandwidth="4GB")
+        finally:
+            rtswap.disable()
+    assert "budget= has no effect" in caplog.text
+    assert "link_bandwidth= has no effect" in caplog.text
+
+
 def test_clients_live_through_the_death_of_their_daemon():
     with Daemon(*SMALL) as daemon, ExitStack() as stack:
         a, b = clients(stack, daemon, "a", "b")

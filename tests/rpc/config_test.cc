@@ -162,5 +162,5 @@ TEST_CASE("mistakes in the task file are named with file and line") {
   CHECK_THAT(message("[[task]]\nname = \"a\"\nperiod_ms = 9\nwcet_ms = 10\n"),
              test::contains("takes longer than its deadline"));
   CHECK_THAT(read_tasks_file("/nonexistent.toml").error().message,
-             test::contains("/nonexistent.toml"));
+             test::contains("/nonexistent.toml cannot be read: No such file"));
 }
