@@ -203,9 +203,9 @@ class Task:
         """New timing, tested again. When it is refused the old one stays.
 
         Without ``deadline_ms`` the deadline becomes the new period; without ``wcet_ms`` the cost
-        stays. A timing that needs other memory on the device than is there now is refused while the
-        task runs: :meth:`pause` it, set the period, then :meth:`resume`, which waits for that
-        memory.
+        stays. A timing that needs memory which is on its way to the device waits for it. One that
+        needs other memory there than is planned is refused while the task runs: :meth:`pause` it,
+        set the period, then :meth:`resume`, which waits for that memory.
         """
         native = self._native_open()
         if period_ms is None and rate_hz is None:

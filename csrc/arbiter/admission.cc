@@ -400,8 +400,12 @@ bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& re
   refusal = policy::admit(set.input);
   if (!refusal.admitted) return false;
   if (adopt(device, plan_of(refusal), &task)) return true;
-  if (go_towards(device, set, plan_of(refusal), nullptr) || !idle(device) || incoming(device) > 0) {
+  if (go_towards(device, set, plan_of(refusal), nullptr) || !idle(device)) {
     device.review_due = true;  // that is where it is decided at the latest
+    return true;
+  }
+  if (plan_comes_in(device)) {
+    device.decision_waits = true;
     return true;
   }
   refusal.reason = no_way(task);
@@ -464,8 +468,8 @@ void Arbiter::State::review(Device& device) {
       if (gives_way == nullptr || task->importance <= gives_way->importance) gives_way = task;
     }
     if (gives_way == nullptr) break;
-    if (fresh.admitted && incoming(device) > 0) {  // what is on its way out may be in the way
-      device.review_due = true;
+    if (fresh.admitted && plan_comes_in(device)) {
+      device.decision_waits = true;
       break;
     }
     Task& task = *gives_way;

@@ -58,8 +58,14 @@ void Arbiter::State::reconsider(Device& device) {
   }
   if (device.shedding) return;
   resume_promises_when_idle(device);
-  if (device.review_due && idle(device)) review(device);
-  while (std::exchange(device.promote_due, false)) promote(device);
+  do {
+    if (device.decision_waits && !plan_comes_in(device)) {
+      device.decision_waits = false;
+      device.review_due = true;
+    }
+    if (device.review_due && idle(device)) review(device);
+    while (std::exchange(device.promote_due, false)) promote(device);
+  } while (device.decision_waits && !plan_comes_in(device));
 }
 
 bool Arbiter::State::promised(const Job& job) const {

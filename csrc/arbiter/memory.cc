@@ -264,6 +264,15 @@ bool Arbiter::State::can_restore(const Device& device, const Arena& arena) const
          !device.ledger.has_detached(arena.key);
 }
 
+// Not all prefixes of the plan in force are there, but they are on their way.
+bool Arbiter::State::plan_comes_in(const Device& device) const {
+  return std::any_of(device.arenas.begin(), device.arenas.end(), [&](const Arena* arena) {
+    const uint32_t there = std::min(arena->landed_chunks, kept(device, *arena));
+    return there < arena->planned_chunks && answers(*arena) && arena->lost_jobs == 0 &&
+           arena->rest_until_ns <= now_ns_;
+  });
+}
+
 // Grants what is free and asks for the rest of `chunks`. Returns how many are on their way.
 uint32_t Arbiter::State::restore(Device& device, Arena& arena, uint32_t chunks,
                                  int64_t later_than_ns) {

@@ -122,7 +122,7 @@ struct Task {
   TaskState wanted = TaskState::warming;
   bool in_question = false;  // admitted, and whether it stays so is being found out (shedding.cc)
   Error reason;              // of refused and best effort
-  // A change of timing that waits for an idle device.
+  // A change of timing that waits for an idle device, or for memory that is on its way.
   std::optional<Timing> next_timing;
 
   int64_t block_ns = 0;           // 0: not known
@@ -226,6 +226,7 @@ struct Device {
   std::optional<Shedding> shedding;  // while promises are being gone through
   bool review_due = false;           // at the next idle instant
   bool promote_due = false;          // a prefix is complete, or another plan is in force
+  bool decision_waits = false;       // on a task or a timing, until the plan has come in
   bool settle_due = false;           // something has changed since it was settled
 };
 

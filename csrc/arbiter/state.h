@@ -222,6 +222,7 @@ class Arbiter::State {
   void prefetch(Device& device);
   bool prefetch_plan(Device& device, uint32_t budget);
   bool can_restore(const Device& device, const Arena& arena) const;
+  bool plan_comes_in(const Device& device) const;
   uint32_t restore(Device& device, Arena& arena, uint32_t chunks, int64_t later_than_ns);
   bool prefetch_into(Device& device, Arena& arena, uint32_t chunks, uint32_t budget,
                      int64_t deadline_ns, bool may_evict);

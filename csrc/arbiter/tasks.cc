@@ -197,32 +197,41 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   if (!edf() || (idle(device) && !device.shedding)) change_timing(*task);
 }
 
-// Old and new timing in one window are in neither's test: hence only at an idle instant.
+// Old and new timing in one window are in neither's test: hence only at an idle instant. A timing
+// that does not hold yet waits until the plan in force has come in: then more may be possible.
 void Arbiter::State::change_timing(Task& task) {
   Device& device = device_of(*task.arena);
-  const Timing old_timing = std::exchange(task.timing, *task.next_timing);
+  const Timing new_timing = *task.next_timing;
+  const Timing old_timing = std::exchange(task.timing, new_timing);
   task.wanted = state_asked_by(task.timing);
   const TaskState old_state = std::exchange(task.state, task.wanted);
   const Error old_reason = std::exchange(task.reason, Error{});
   task.next_timing.reset();
-  task.answer_pending = false;
   const Roll set = roll(
       device, [](const Task&) { return true; }, &task);
   policy::Decision decision = policy::admit(set.input);
   if (decision.admitted &&
       (adopt(device, plan_of(decision), nullptr) || adopt(device, in_force(device), nullptr))) {
     enter(task);
+    task.answer_pending = false;
     send_verdict(task, false, task.reason);
     return;
-  }
-  if (decision.admitted) {
-    decision.reason = "the new timing of \"" + task.name +
-                      "\" fits only once other memory has been restored, and until then nothing "
-                      "can be promised to it: pause() it, set the timing, and resume() it";
   }
   task.timing = old_timing;
   task.state = old_state;
   task.reason = old_reason;
+  if (decision.admitted && plan_comes_in(device)) {
+    task.next_timing = new_timing;
+    device.decision_waits = true;
+    return;
+  }
+  if (decision.admitted) {
+    decision.reason = "the new timing of \"" + task.name +
+                      "\" fits only with other memory on the device than is planned, and until "
+                      "that is there nothing can be promised to it: pause() it, set the timing, "
+                      "and resume() it";
+  }
+  task.answer_pending = false;
   send_verdict(task, true, Error{ErrorCode::admission_refused, decision.reason});
 }
 

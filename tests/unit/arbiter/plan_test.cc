@@ -265,6 +265,76 @@ TEST_CASE("a new timing waits for an idle device, the old one holds until then")
   CHECK_FALSE(h.last<protocol::Verdict>(Crowd::kLeaves)->request_refused);
 }
 
+// Restoring 4 chunks takes 13 ms, executing 10: the new deadline holds once they are there.
+struct Restoring : Harness {
+  Restoring() : Harness(one_device(8)) {
+    open(1, 4, kSlow);
+    REQUIRE(state_of(*this, 1) == TaskState::admitted);
+    verdicts_before = all<protocol::Verdict>(1).size();
+    from(1, protocol::UpdateTask{1, kFast});
+    REQUIRE(all<protocol::Verdict>(1).size() == verdicts_before);
+  }
+  std::optional<protocol::Verdict> answer() const {
+    const auto verdicts = all<protocol::Verdict>(1);
+    for (size_t i = verdicts_before; i < verdicts.size(); ++i) {
+      if (verdicts[i].requests_answered == 2) return verdicts[i];
+    }
+    return std::nullopt;
+  }
+
+  static constexpr Timing kFast{100 * kMs, 20 * kMs, 10 * kMs};
+  size_t verdicts_before = 0;
+};
+
+TEST_CASE("a new timing waits for the memory that it needs and that is on its way") {
+  Restoring h;
+  h.from(1, protocol::Restored{1, 1});
+  CHECK_FALSE(h.answer());
+  h.land_everything({1});
+  REQUIRE(h.answer());
+  CHECK_FALSE(h.answer()->request_refused);
+  CHECK(h.answer()->timing.deadline_ns == Restoring::kFast.deadline_ns);
+  CHECK(h.answer()->response_bound_ns < 20 * kMs);
+}
+
+TEST_CASE("a new timing that waits for memory is refused when that does not come") {
+  Restoring h;
+  SECTION("its restore fails") {
+    h.from(1, protocol::RestoreFailed{1, 0, {ErrorCode::driver_failure, "no"}});
+  }
+  SECTION("its client does not answer") { h.pass(one_device(8).hang_timeout_ns); }
+  REQUIRE(h.answer());
+  CHECK(h.answer()->request_refused);
+  CHECK(h.answer()->timing.deadline_ns == kSlow.deadline_ns);
+  CHECK(h.answer()->state == TaskState::admitted);
+}
+
+TEST_CASE("a task is not refused for want of a way while memory is on its way") {
+  Harness h(one_device(7));
+  const auto open_beside = [&h](SessionId session, uint32_t chunks, uint32_t mutable_chunks,
+                                Timing timing) {
+    h.step(SessionOpened{session, static_cast<int64_t>(session) + 100, "user"});
+    h.from(session, protocol::Hello{});
+    h.from(session, protocol::OpenArena{1, 0, chunks, mutable_chunks});
+    h.from(session, protocol::OpenTask{1, 1, "task", timing, false, {}, {}});
+  };
+  open_beside(1, 4, 4, Timing{0, 0, kMs});
+  h.land_everything({1});
+  // Until its chunk has landed, its deadline leaves no time to copy out what others have changed.
+  open_beside(2, 1, 0, Timing{50 * kMs, 20 * kMs, 10 * kMs});
+  REQUIRE(state_of(h, 2) == TaskState::admitted);
+  open_beside(3, 3, 0, Timing{110 * kMs, 66 * kMs, kMs});
+  CHECK(state_of(h, 3) == TaskState::loading);
+  SECTION("it is there") {
+    h.land_everything({2, 3});
+    CHECK(state_of(h, 3) == TaskState::admitted);
+  }
+  SECTION("it does not come") {
+    h.pass(one_device(7).hang_timeout_ns);
+    CHECK(state_of(h, 3) == TaskState::refused);
+  }
+}
+
 TEST_CASE("best-effort work that runs now is let end before a promise it could break begins") {
   Harness h(one_device(8));
   h.open(1, 1, Timing{0, 0, 500 * kMs});
