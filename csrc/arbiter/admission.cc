@@ -60,6 +60,11 @@ policy::TaskModel model_of(const Task& task, const Timing& timing) {
   return model;
 }
 
+TaskState state_asked_by(const Timing& timing) {
+  if (timing.period_ns == 0) return TaskState::best_effort;
+  return timing.wcet_ns == 0 ? TaskState::warming : TaskState::admitted;
+}
+
 // Memory of sessions that were ended but whose process lives is out of reach.
 uint32_t Arbiter::State::usable_chunks(const Device& device) const {
   uint32_t usable = device.ledger.chunk_count();
@@ -106,24 +111,39 @@ bool Arbiter::State::window_counts(const Device& device) const {
   return !idle(device) && device.suspended.empty();
 }
 
+Arbiter::State::Roll Arbiter::State::roll_of_those_in(const Device& device, const Task* joining,
+                                                      const Task* candidate) const {
+  const auto as_it_stands = [joining](const Task& task) {
+    return Standing{&task == joining ? task.wanted : task.state, &task.timing};
+  };
+  return roll(device, as_it_stands, candidate);
+}
+
+Arbiter::State::Roll Arbiter::State::roll_of_all(const Device& device,
+                                                 const Task* candidate) const {
+  const auto as_it_wants = [](const Task& task) {
+    if (task.next_timing && task.next_timing_fits)
+      return Standing{state_asked_by(*task.next_timing), &*task.next_timing};
+    const bool loads = task.state == TaskState::loading;
+    return Standing{loads ? task.wanted : task.state, &task.timing};
+  };
+  return roll(device, as_it_wants, candidate);
+}
+
 Arbiter::State::Roll Arbiter::State::roll(const Device& device,
-                                          const std::function<bool(const Task&)>& joins,
+                                          const std::function<Standing(const Task&)>& standing_of,
                                           const Task* candidate) const {
   Roll roll;
   policy::AdmissionInput& input = roll.input;
   for (Task* task : device.tasks) {
-    TaskState state = task->state;
-    if (state == TaskState::loading) {
-      if (!joins(*task)) continue;
-      state = task->wanted;
-    }
+    const auto [state, timing] = standing_of(*task);
     if (edf() && state == TaskState::admitted && !task->in_question) {
       if (task == candidate) input.candidate = input.promised.size();
-      input.promised.push_back(model_of(*task, task->timing));
+      input.promised.push_back(model_of(*task, *timing));
       input.may_run_late.push_back(task->late == protocol::LatePolicy::run);
       roll.promised.push_back(task);
     } else if (is_in(state)) {
-      input.best_effort.push_back(model_of(*task, task->timing));
+      input.best_effort.push_back(model_of(*task, *timing));
       if (task->spans()) {
         input.best_effort.back().hold_ns = block_of(*task);
         input.best_effort.back().layers.clear();
@@ -182,8 +202,7 @@ Arbiter::State::Assessment Arbiter::State::assess(const Device& device, const po
                                                   const Task* joining,
                                                   policy::Effort* effort) const {
   Assessment result;
-  result.set = roll(
-      device, [joining](const Task& task) { return &task == joining; }, nullptr);
+  result.set = roll_of_those_in(device, joining, nullptr);
   if (window_counts(device)) {
     for (const Leaving& left : device.leaving) {
       const bool counts_itself = left.resumed && left.task != nullptr &&
@@ -395,8 +414,7 @@ void Arbiter::State::mark_resumed(Device& device, const Task& task, bool resumed
 }
 
 bool Arbiter::State::find_place(Device& device, Task& task, policy::Decision& refusal) {
-  Roll set = roll(
-      device, [](const Task&) { return true; }, &task);
+  Roll set = roll_of_all(device, &task);
   refusal = policy::admit(set.input);
   if (!refusal.admitted) return false;
   if (adopt(device, plan_of(refusal), &task)) return true;
@@ -448,8 +466,7 @@ void Arbiter::State::review(Device& device) {
     if (task->next_timing) change_timing(*task);
   }
   for (;;) {
-    Roll set = roll(
-        device, [](const Task&) { return true; }, nullptr);
+    Roll set = roll_of_all(device, nullptr);
     const bool some_load =
         std::any_of(device.tasks.begin(), device.tasks.end(),
                     [](const Task* task) { return task->state == TaskState::loading; });

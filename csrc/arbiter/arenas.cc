@@ -121,8 +121,7 @@ Status Arbiter::State::admit_growth(Arena& arena) {
     return fail(ErrorCode::admission_refused,
                 "it is being found out which promises can be kept; try again");
   }
-  const Roll set = roll(
-      device, [](const Task&) { return true; }, arena.tasks.front());
+  const Roll set = roll_of_all(device, arena.tasks.front());
   const policy::Decision decision = policy::admit(set.input);
   if (!decision.admitted) {
     return fail(decision.too_large ? ErrorCode::model_too_large : ErrorCode::admission_refused,

@@ -118,7 +118,9 @@ void Arbiter::State::set_timer() {
     for (const Job* job : device.waiting) {
       if (!edf()) break;
       at(earliest_start(device, *job));
-      if (const int64_t last = latest_start(*job); last != kNoDeadline_ns) at(last + 1);
+      const int64_t last_ns = latest_start(*job);
+      if (last_ns == kNoDeadline_ns || job->task->state == TaskState::loading) continue;
+      next_ns = std::min(next_ns, std::max(last_ns + 1, now_ns_));  // late: expires at once
     }
     for (const Arena* arena : device.arenas) {
       at(arena->rest_until_ns);

@@ -247,11 +247,13 @@ void Arbiter::State::prefetch(Device& device) {
   }
 }
 
-// The plan's prefixes. What waiting jobs have is left to them; all else beyond the plan may go.
+// The plan's prefixes. What waiting jobs have is left to them, unless they came early; all else
+// beyond the plan may go.
 bool Arbiter::State::prefetch_plan(Device& device, uint32_t budget) {
   int64_t last_deadline_ns = kNever_ns;
   for (const Job* job : device.waiting) {
-    if (promised(*job)) last_deadline_ns = std::max(last_deadline_ns, job->order_ns);
+    if (!promised(*job) || job->eligible_ns > now_ns_) continue;
+    last_deadline_ns = std::max(last_deadline_ns, job->order_ns);
   }
   return std::any_of(device.arenas.begin(), device.arenas.end(), [&](Arena* arena) {
     return prefetch_into(device, *arena, arena->planned_chunks, budget, last_deadline_ns, true);
@@ -264,12 +266,12 @@ bool Arbiter::State::can_restore(const Device& device, const Arena& arena) const
          !device.ledger.has_detached(arena.key);
 }
 
-// Not all prefixes of the plan in force are there, but they are on their way.
+// Not all prefixes of the plan in force are there, but they can still come.
 bool Arbiter::State::plan_comes_in(const Device& device) const {
   return std::any_of(device.arenas.begin(), device.arenas.end(), [&](const Arena* arena) {
     const uint32_t there = std::min(arena->landed_chunks, kept(device, *arena));
-    return there < arena->planned_chunks && answers(*arena) && arena->lost_jobs == 0 &&
-           arena->rest_until_ns <= now_ns_;
+    return there < arena->planned_chunks && arena->rest_until_ns <= now_ns_ &&
+           feasible(device, *arena, arena->planned_chunks);
   });
 }
 

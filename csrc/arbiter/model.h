@@ -124,6 +124,7 @@ struct Task {
   Error reason;              // of refused and best effort
   // A change of timing that waits for an idle device, or for memory that is on its way.
   std::optional<Timing> next_timing;
+  bool next_timing_fits = false;  // once the plan has come in: plans count on it
 
   int64_t block_ns = 0;           // 0: not known
   bool staged = false;            // promised as a staged task:
@@ -167,6 +168,9 @@ std::vector<Record*> parts_of(const Record& part) {
 
 // The task as the pure test knows it, with this timing. (admission.cc)
 policy::TaskModel model_of(const Task& task, const Timing& timing);
+
+// What a task with this timing wants to be. (admission.cc)
+TaskState state_asked_by(const Timing& timing);
 
 inline policy::Plan plan_of(const policy::Decision& decision) {
   return {decision.prefixes, decision.staged, std::nullopt};

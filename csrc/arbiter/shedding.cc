@@ -108,8 +108,7 @@ std::optional<Arbiter::State::Holding> Arbiter::State::plan_that_holds(
   search.ended = sought == PlanSought::in_force;
   if (!search.ended) {
     const bool device_idle = idle(device);
-    Roll set = roll(
-        device, [](const Task&) { return false; }, nullptr);
+    Roll set = roll_of_those_in(device, nullptr, nullptr);
     set.input.staging = device_idle || !device.staged.empty();
     for (size_t i = 0; sought == PlanSought::of_landed && i < set.promised.size(); ++i) {
       const Arena& arena = *set.promised[i]->arena;
@@ -155,8 +154,7 @@ void Arbiter::State::end_shedding(Device& device) {
 // REQUIRES: its promise cannot be kept beside those of the tasks that keep theirs.
 Error Arbiter::State::why_ended(const Device& device, const Task& task, bool seek_help) const {
   const auto help = [&]() -> std::string {
-    const auto nobody = [](const Task&) { return false; };
-    const policy::AdmissionInput input = roll(device, nobody, &task).input;
+    const policy::AdmissionInput input = roll_of_those_in(device, nullptr, &task).input;
     policy::Effort planning{kSlice / 2};
     policy::Effort testing{kSlice / 2};
     const policy::Plan plan = policy::make_plan(input, &planning);

@@ -99,9 +99,16 @@ class Arbiter::State {
     std::vector<Task*> best_effort;
     std::vector<const Arena*> others;  // of nobody in the set: paused, closed, loading
   };
-  // All that are in, and those of the loading that `joins` says.
-  Roll roll(const Device& device, const std::function<bool(const Task&)>& joins,
+  struct Standing {
+    TaskState state;
+    const Timing* timing;
+  };
+  Roll roll(const Device& device, const std::function<Standing(const Task&)>& standing_of,
             const Task* candidate) const;
+  // As they stand, with `joining`, if given, as what it wants to be.
+  Roll roll_of_those_in(const Device& device, const Task* joining, const Task* candidate) const;
+  // For a plan that suits those that are loading, too, and the timings that wait for it.
+  Roll roll_of_all(const Device& device, const Task* candidate) const;
   bool idle(const Device& device) const;
   bool window_counts(const Device& device) const;
   policy::LinkModel link_of(const Device& device) const;

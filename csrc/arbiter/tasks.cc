@@ -23,11 +23,6 @@ Timing overridden(Timing timing, const TaskOverride& by) {
   return timing;
 }
 
-TaskState state_asked_by(const Timing& timing) {
-  if (timing.period_ns == 0) return TaskState::best_effort;
-  return timing.wcet_ns == 0 ? TaskState::warming : TaskState::admitted;
-}
-
 }  // namespace
 
 Task* Arbiter::State::find_task(Session& session, TaskId id) {
@@ -159,6 +154,7 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
   Task* task = find_task(session, message.task);
   if (task == nullptr) return;
   note_request(*task);
+  task->next_timing.reset();  // the newer request takes its place
   Timing timing = message.timing;
   if (const auto it = config_.overrides.find(task->name); it != config_.overrides.end()) {
     timing = overridden(timing, it->second);
@@ -192,6 +188,7 @@ void Arbiter::State::on(Session& session, const protocol::UpdateTask& message) {
     return;
   }
   task->next_timing = timing;
+  task->next_timing_fits = false;
   Device& device = device_of(*task->arena);
   device.review_due = true;
   if (!edf() || (idle(device) && !device.shedding)) change_timing(*task);
@@ -207,8 +204,7 @@ void Arbiter::State::change_timing(Task& task) {
   const TaskState old_state = std::exchange(task.state, task.wanted);
   const Error old_reason = std::exchange(task.reason, Error{});
   task.next_timing.reset();
-  const Roll set = roll(
-      device, [](const Task&) { return true; }, &task);
+  const Roll set = roll_of_all(device, &task);
   policy::Decision decision = policy::admit(set.input);
   if (decision.admitted &&
       (adopt(device, plan_of(decision), nullptr) || adopt(device, in_force(device), nullptr))) {
@@ -222,6 +218,7 @@ void Arbiter::State::change_timing(Task& task) {
   task.reason = old_reason;
   if (decision.admitted && plan_comes_in(device)) {
     task.next_timing = new_timing;
+    task.next_timing_fits = true;
     device.decision_waits = true;
     return;
   }
@@ -260,7 +257,7 @@ void Arbiter::State::on(Session& session, const protocol::ResumeTask& message) {
   if (task == nullptr) return;
   note_request(*task);
   if (task->state != TaskState::paused && task->state != TaskState::refused) {
-    answer(*task);
+    if (!task->next_timing) answer(*task);  // otherwise with the answer about that
     return;
   }
   const TaskState old_state = task->state;

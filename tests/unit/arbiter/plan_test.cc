@@ -309,6 +309,95 @@ TEST_CASE("a new timing that waits for memory is refused when that does not come
   CHECK(h.answer()->state == TaskState::admitted);
 }
 
+TEST_CASE("a new timing does not wait for memory that a client keeps") {
+  Harness h(one_device(8));
+  h.open(2, 8, Timing{0, 0, 10 * kMs});
+  h.land_everything({2});
+  h.from(2, protocol::PauseTask{1});
+  h.open(1, 4, kSlow);
+  h.from(1, protocol::UpdateTask{1, Restoring::kFast});
+  REQUIRE(h.last<protocol::Verdict>(1)->requests_answered == 1);
+  SECTION("that does not answer") { h.pass(one_device(8).hang_timeout_ns); }
+  SECTION("that cannot give it back") { h.from(2, protocol::Evicted{1, 8, 0}); }
+  CHECK(h.last<protocol::Verdict>(1)->requests_answered == 2);
+  CHECK(h.last<protocol::Verdict>(1)->request_refused);
+}
+
+TEST_CASE("the plan for a newcomer suits a timing that waits for memory, too") {
+  Harness h(one_device(10));
+  h.open(1, 9, kSlow);
+  h.from(1, protocol::UpdateTask{1, Timing{100 * kMs, 30 * kMs, 10 * kMs}});
+  h.open(2, 2, Timing{0, 0, kMs});
+  h.land_everything({1, 2});
+  REQUIRE(h.last<protocol::Verdict>(1)->requests_answered == 2);
+  CHECK(h.last<protocol::Verdict>(1)->timing.deadline_ns == 30 * kMs);
+}
+
+TEST_CASE("a newer timing takes the place of one that waits") {
+  Harness h(one_device(8));
+  h.open(1, 4, Timing{1000 * kMs, 1000 * kMs, 20 * kMs}, OnRefusal::best_effort);
+  h.from(1, protocol::UpdateTask{1, Timing{100 * kMs, 30 * kMs, 20 * kMs}});
+  SECTION("though the promise has ended meanwhile") {
+    h.from(1, protocol::DeviceReport{0, 0, 100'000'000, 0});
+    h.finish();
+    REQUIRE(state_of(h, 1) == TaskState::best_effort);
+    h.from(1, protocol::UpdateTask{1, Timing{5000 * kMs, 5000 * kMs, 20 * kMs}});
+    h.land_everything({1});
+    CHECK(h.last<protocol::Verdict>(1)->timing.period_ns == 5000 * kMs);
+  }
+  SECTION("though it is refused itself") {
+    h.from(1, protocol::UpdateTask{1, Timing{100 * kMs, 10 * kMs, 20 * kMs}});
+    h.land_everything({1});
+    CHECK(h.last<protocol::Verdict>(1)->timing.period_ns == 1000 * kMs);
+  }
+  CHECK(h.last<protocol::Verdict>(1)->requests_answered == 3);
+}
+
+TEST_CASE("a task that asks to go on while its timing waits is answered with that") {
+  Restoring h;
+  h.from(1, protocol::ResumeTask{1});
+  CHECK(h.last<protocol::Verdict>(1)->requests_answered == 1);
+  h.land_everything({1});
+  CHECK(h.last<protocol::Verdict>(1)->requests_answered == 3);
+  CHECK(h.last<protocol::Verdict>(1)->timing.deadline_ns == Restoring::kFast.deadline_ns);
+}
+
+TEST_CASE("jobs that came early do not keep the plan from coming in") {
+  Harness h(one_device(8));
+  h.open(1, 1, Timing{1000 * kMs, 1000 * kMs, kMs});
+  h.open(2, 4, Timing{100 * kMs, 100 * kMs, 5 * kMs});
+  h.land_everything({1, 2});
+  for (protocol::JobId job = 1; job <= 2; ++job) h.release(1, job, h.now_ns + 1000 * kMs);
+  h.from(1, protocol::JobDone{1, kMs});
+  h.effects.clear();
+  h.open(3, 4, Timing{100 * kMs, 33 * kMs, 10 * kMs});
+  h.land_everything({3});
+  REQUIRE(state_of(h, 3) == TaskState::loading);
+  REQUIRE(h.last<protocol::Revoke>(1));
+  obey_revokes(h, 1);
+  h.land_everything({3});
+  CHECK(state_of(h, 3) == TaskState::admitted);
+}
+
+TEST_CASE("a job that is too late when its task is in is dropped at once") {
+  Harness h(one_device(9));
+  h.open(3, 5, kSlow, OnRefusal::refuse, true);
+  h.open(1, 1, Timing{0, 0, 500 * kMs});
+  h.land_everything({3, 1});
+  h.release(1, 1, protocol::kNoDeadline_ns);
+  h.open(2, 4, Timing{100 * kMs, 40 * kMs, 10 * kMs}, OnRefusal::best_effort);
+  REQUIRE(state_of(h, 2) == TaskState::loading);
+  h.release(2, 1, h.now_ns + 40 * kMs);
+  h.pass(200 * kMs);
+  h.from(3, protocol::DeviceReport{0, 0, 100'000'000, 0});  // nothing can be promised to it now
+  h.finish();
+  CHECK(h.all<protocol::Dropped>(2).empty());
+  h.from(1, protocol::JobDone{1, 200 * kMs});
+  h.finish();
+  CHECK(state_of(h, 2) == TaskState::best_effort);
+  CHECK(h.all<protocol::Dropped>(2).size() == 1);
+}
+
 TEST_CASE("a task is not refused for want of a way while memory is on its way") {
   Harness h(one_device(7));
   const auto open_beside = [&h](SessionId session, uint32_t chunks, uint32_t mutable_chunks,
