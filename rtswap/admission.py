@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rtswap import _core
 from rtswap.errors import AdmissionRefused, InvalidArgument, quietly
-from rtswap.units import limit_ns, positive_ns, whole_within
+from rtswap.units import limit_ns, period_ns, positive_ns, whole_within
 
 if TYPE_CHECKING:
     from rtswap.memory import Memory
@@ -35,8 +35,7 @@ class Timing:
             raise InvalidArgument("Give period_ms or rate_hz, not both.")
         self.period_ns = 0
         if rate_hz is not None:
-            positive_ns(rate_hz, "rate_hz")
-            self.period_ns = positive_ns(1000.0 / rate_hz, "rate_hz")
+            self.period_ns = period_ns(rate_hz, "rate_hz")
         elif period_ms is not None:
             self.period_ns = positive_ns(period_ms, "period_ms")
         self.deadline_ns = self.period_ns

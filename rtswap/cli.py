@@ -80,12 +80,12 @@ Plot = Annotated[Path | None, typer.Option(help="Write a PNG.", callback=_png)]
 
 @contextmanager
 def _usage_errors() -> Iterator[None]:
-    """What is wrong with the arguments or the file is said in one line, with status 2."""
-    from rtswap.errors import InvalidArgument
+    """What is wrong with arguments, files or the model is said in one line, with status 2."""
+    from rtswap.errors import Error
 
     try:
         yield
-    except InvalidArgument as error:
+    except Error as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     except ModuleNotFoundError as error:
@@ -93,8 +93,11 @@ def _usage_errors() -> Iterator[None]:
             raise
         typer.echo("--plot needs matplotlib: pip install 'rtswap[demo]'", err=True)
         raise typer.Exit(2) from None
+    except BrokenPipeError:  # nobody reads any more, which typer handles
+        raise
     except OSError as error:
-        typer.echo(f"{error.filename}: {error.strerror}", err=True)
+        named = error.filename and error.strerror
+        typer.echo(f"{error.filename}: {error.strerror}" if named else str(error), err=True)
         raise typer.Exit(2) from None
 
 
@@ -108,6 +111,7 @@ def plan(
     plot: Plot = None,
 ) -> None:
     """Would these tasks be promised their deadlines? Exit status 0: yes, 1: no."""
+    from rtswap.files import printing, writing
     from rtswap.offline.device import parse_device
     from rtswap.offline.plan import make_plan, why_no_curve
     from rtswap.offline.tables import print_plan
@@ -119,11 +123,13 @@ def plan(
         if plot and not (nothing_to_draw := why_no_curve(answer)):
             from rtswap.offline.picture import draw_demand
 
-            draw_demand(answer, plot)
-    if json:
-        typer.echo(dumps(answer.as_json(), indent=2))
-    else:
-        print_plan(answer, _console())
+            with writing(plot):
+                draw_demand(answer, plot)
+        with printing():
+            if json:
+                typer.echo(dumps(answer.as_json(), indent=2))
+            else:
+                print_plan(answer, _console())
     if plot and nothing_to_draw:
         typer.echo(f"{plot} is not written: {nothing_to_draw}", err=True)
     raise typer.Exit(0 if answer.admitted else 1)
@@ -136,7 +142,9 @@ def simulate(
     link: LinkSpeed = None,
     chunk: Chunk = None,
     horizon: Annotated[str, typer.Option(help="How long jobs are released: 60s, 500ms.")] = "60s",
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal runs.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**64 - 1, help="Equal seeds give equal runs.")
+    ] = 1,
     variation: Annotated[
         float, typer.Option(min=0, max=1, help="Jobs take between (1 - this) of their cost and it.")
     ] = 0.0,
@@ -149,6 +157,7 @@ def simulate(
     plot: Plot = None,
 ) -> None:
     """The arbiter in virtual time with these tasks. Exit status 0: all were promised, and kept."""
+    from rtswap.files import printing, writing
     from rtswap.offline.device import parse_device
     from rtswap.offline.simulate import Course, draw_timeline
     from rtswap.offline.simulate import simulate as run
@@ -163,8 +172,10 @@ def simulate(
         device = parse_device(budget, link, chunk, measured_link(specs))
         report = run(specs, device, course)
         if plot:
-            draw_timeline(report, horizon_ns, plot)
-    print_simulation(report, _console())
+            with writing(plot):
+                draw_timeline(report, horizon_ns, plot)
+        with printing():
+            print_simulation(report, _console())
     raise typer.Exit(0 if report.kept and not report.refused else 1)
 
 
@@ -202,22 +213,25 @@ def top(
 ) -> None:
     """What a daemon does now: who holds the device and memory, deadlines met and missed."""
     from rtswap.errors import DaemonUnavailable
+    from rtswap.files import printing
     from rtswap.top import Observer, tables, watch
 
     console = _console()
-    try:
-        observer = Observer(socket)
-        if json:
-            typer.echo(dumps(asdict(observer.look()), indent=2))
-        elif once:
-            console.print(tables(observer.look()))
-        else:
-            watch(observer.look, console, every)
-    except DaemonUnavailable as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
+    with _usage_errors():
+        try:
+            observer = Observer(socket)
+            with printing():
+                if json:
+                    typer.echo(dumps(asdict(observer.look()), indent=2))
+                elif once:
+                    console.print(tables(observer.look()))
+                else:
+                    watch(observer.look, console, every)
+        except DaemonUnavailable as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(0) from None
 
 
 @app.command()
@@ -226,13 +240,16 @@ def trace(
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("trace.json"),
 ) -> None:
     """A daemon's trace as a file for Perfetto (ui.perfetto.dev): tasks and link on a time axis."""
+    from rtswap.files import printing, writing
     from rtswap.perfetto import convert
     from rtswap.timeline import load
 
     with _usage_errors():
         converted = convert(load(file))
-        output.write_text(dumps(converted) + "\n", encoding="utf-8")
-    typer.echo(f"{output}: open it in https://ui.perfetto.dev")
+        with writing(output):
+            output.write_text(dumps(converted) + "\n", encoding="utf-8")
+        with printing():
+            typer.echo(f"{output}: open it in https://ui.perfetto.dev")
 
 
 @app.command(name="import-rtswap")
@@ -240,10 +257,13 @@ def import_rtswap(
     configuration: Annotated[Path, typer.Argument(help="RT-Swap's rtswap_cfg.txt.")],
 ) -> None:
     """Prints RT-Swap's configuration as a task file; costs have to be added."""
+    from rtswap.files import printing
     from rtswap.offline.rtswap_cfg import import_rtswap_cfg
 
     with _usage_errors():
-        typer.echo(import_rtswap_cfg(configuration), nl=False)
+        text = import_rtswap_cfg(configuration)
+        with printing():
+            typer.echo(text, nl=False)
 
 
 @app.command()
@@ -252,12 +272,14 @@ def version() -> None:
     import torch
 
     from rtswap import _build
+    from rtswap.files import printing
 
     extension = _build.extension_path()
     built_for = _build.built_for(extension) if extension else "unknown"
-    typer.echo(f"rtswap {installed_version('rtswap')}")
-    typer.echo(f"torch {torch.__version__} (rtswap was built for {built_for})")
-    typer.echo(f"python {sys.version.split()[0]}")
+    with _usage_errors(), printing():
+        typer.echo(f"rtswap {installed_version('rtswap')}")
+        typer.echo(f"torch {torch.__version__} (rtswap was built for {built_for})")
+        typer.echo(f"python {sys.version.split()[0]}")
 
 
 def daemon_main() -> None:

@@ -16,7 +16,9 @@ from typing import Any
 
 from rtswap.errors import InvalidArgument
 
-_FIELDS = {"at_ns", "kind", "device", "task", "job", "bytes", "detail"}
+_NUMBERS = ("at_ns", "device", "job", "bytes")
+_TEXTS = ("kind", "task", "detail")
+_MOST = 2**64 - 1  # of every number that rtswapd writes
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,21 @@ def load(path: Path) -> list[dict[str, Any]]:
             break
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of thousands of brackets
             event = None
-        if not isinstance(event, dict) or not event.keys() >= _FIELDS:
+        if not isinstance(event, dict) or not _is_event(event):
             raise InvalidArgument(
                 f"{path}:{number}: this is not a line of a trace that rtswapd wrote."
             )
         events.append(event)
     return events
+
+
+def _is_event(line: dict[str, Any]) -> bool:
+    numbers, texts = ([line.get(name) for name in names] for names in (_NUMBERS, _TEXTS))
+    return all(isinstance(text, str) for text in texts) and all(
+        type(number) is int and abs(number) <= _MOST for number in numbers
+    )
 
 
 def task_name(shown: str) -> str:

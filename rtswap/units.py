@@ -27,8 +27,12 @@ _SIZE = re.compile(r"\s*([0-9]{1,30}(?:\.[0-9]{1,30})?)\s*([A-Za-z]*)\s*")
 
 # Of one size: more is a mistake of units, and more than chunks are counted.
 LARGEST_BYTES = 2**44
+# Of one period or cost, some eleven days: more is a mistake of units.
+LONGEST_MS = 1e9
 # Of one link: below, a unit was meant otherwise.
 _SLOWEST_LINK_BYTES_PER_S = 10**6
+
+_MOST_BITS_SHOWN = 128
 
 Size = int | str
 
@@ -48,7 +52,7 @@ def parse_bytes(size: Size, what: str) -> int:
     if number is None:
         raise InvalidArgument(f"{what}={size!r} is not a size. Write '4GiB', '500MB' or bytes.")
     if not 1 <= number <= LARGEST_BYTES:
-        raise InvalidArgument(f"{what}={size!r} is not between 1 byte and 16 TiB.")
+        raise InvalidArgument(f"{what}={_given(size)} is not between 1 byte and 16 TiB.")
     return int(number)
 
 
@@ -66,38 +70,64 @@ def parse_bandwidth(speed: Size, what: str) -> int:
 
 def parse_share(size: Size | float, total_bytes: int, what: str) -> int:
     """Like :func:`parse_bytes`; ``"80%"`` and floats up to 1.0 are a share of the total."""
+    share = size
     if isinstance(size, str) and size.strip().endswith("%"):
         try:
-            size = float(size.strip()[:-1]) / 100
+            share = float(size.strip()[:-1]) / 100
         except ValueError:
             raise InvalidArgument(f"{what}={size!r} is not a share. Write '80%'.") from None
-    if isinstance(size, float):
-        if not 0 < size <= 1:
+    if isinstance(share, float):
+        if not 0 < share <= 1:
             raise InvalidArgument(f"{what}={size!r} is not a share of the device (0 < share <= 1).")
-        return int(size * total_bytes)
-    return parse_bytes(size, what)
+        return int(share * total_bytes)
+    return parse_bytes(share, what)
 
 
 def positive_ns(milliseconds: float, what: str) -> int:
     """Nanoseconds of a duration that must be positive and finite."""
+    return _counted_ns(_positive(milliseconds, what) * 1e6, milliseconds, what)
+
+
+def period_ns(rate_hz: float, what: str) -> int:
+    """Nanoseconds between releases of a rate that must be positive and finite."""
+    return _counted_ns(1e9 / _positive(rate_hz, what), rate_hz, what)
+
+
+def _positive(number: float, what: str) -> float:
     if (
-        isinstance(milliseconds, bool)
-        or not isinstance(milliseconds, int | float)
-        or not math.isfinite(milliseconds)
-        or milliseconds <= 0
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not 0 < number < math.inf  # unlike isfinite(), of any whole number
     ):
-        raise InvalidArgument(f"{what} must be a positive, finite number, not {milliseconds!r}.")
-    nanoseconds = round(milliseconds * 1e6)
-    if not 0 < nanoseconds < 2**62:
-        raise InvalidArgument(f"{what}={milliseconds!r} is outside what a clock can count.")
-    return nanoseconds
+        raise InvalidArgument(f"{what} must be a positive, finite number, not {_given(number)}.")
+    try:
+        return float(number)
+    except OverflowError:
+        raise _uncountable(number, what) from None
+
+
+def _counted_ns(nanoseconds: float, given: float, what: str) -> int:
+    if not 0.5 < nanoseconds < 2**62:
+        raise _uncountable(given, what)
+    return round(nanoseconds)
+
+
+def _uncountable(given: float, what: str) -> InvalidArgument:
+    return InvalidArgument(f"{what}={_given(given)} is outside what a clock can count.")
+
+
+def _given(value: object) -> str:
+    """As it was written; Python itself refuses to write very large numbers."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS_SHOWN:
+        return f"(a number of {value.bit_length()} bits)"
+    return repr(value)
 
 
 def whole_within(value: int, most: int, what: str) -> int:
     """A whole number between ``-most`` and ``most``."""
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > most:
         raise InvalidArgument(
-            f"{what} must be a whole number from -{most} to {most}, not {value!r}."
+            f"{what} must be a whole number from -{most} to {most}, not {_given(value)}."
         )
     return value
 
@@ -119,7 +149,7 @@ def limit_ns(seconds: float | None) -> int:
     if seconds is None:
         return -1
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-        raise InvalidArgument(f"timeout must be seconds >= 0 or None, not {seconds!r}.")
+        raise InvalidArgument(f"timeout must be seconds >= 0 or None, not {_given(seconds)}.")
     return min(int(min(seconds, 1e9) * 1e9), 2**62)
 
 

@@ -11,9 +11,8 @@ from rtswap import _core
 from rtswap.errors import InvalidArgument
 from rtswap.offline.toml_lines import Entry, Table, read_tables
 from rtswap.profile.file import Profile, read_profile
-from rtswap.units import parse_bytes
+from rtswap.units import LONGEST_MS, parse_bytes
 
-LONGEST_MS = 1e9  # some eleven days: more is a mistake of units
 SIZE = re.compile("[0-9]+([.][0-9]+)? *(B|[KMGT]iB|[kKMGT]B)?")  # as rtswapd reads them
 KEYS = (
     "name period_ms rate_hz deadline_ms wcet_ms resident late importance size mutable model profile"
@@ -88,8 +87,9 @@ def _spec_of(table: Table, folder: Path) -> TaskSpec:
 
 
 def _profile(entry: Entry, folder: Path) -> Profile:
+    path = folder / _text(entry)
     try:
-        return read_profile(folder / _text(entry))
+        return read_profile(path)
     except InvalidArgument as error:
         raise InvalidArgument(f"{entry.where}: {error}") from None
 

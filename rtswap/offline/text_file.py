@@ -16,3 +16,5 @@ def read_lines(path: Path) -> list[str]:
             return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InvalidArgument(f"{path} cannot be read: it is no text in UTF-8.") from None
+    except ValueError as error:  # a path with a null character, which a file can name
+        raise InvalidArgument(f"{str(path)!r} cannot be read: {error}.") from None

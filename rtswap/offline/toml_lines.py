@@ -20,6 +20,7 @@ _HEADER = re.compile(r"(\[\[?)\s*([^\[\]#]+?)\s*\]\]?\s*(?:#.*)?")
 _PAIR = re.compile(r"""([A-Za-z0-9_-]+|"[^"]*"|'[^']*')\s*=\s*(.*)""")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)(?:\.[0-9](?:_?[0-9])*)?(?:[eE][+-]?[0-9]+)?")
 _MOST_DIGITS = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BASIC = re.compile(r'"(?:[^"\\]|\\.)*"')
 _LITERAL = re.compile(r"'[^']*'")
 
@@ -56,14 +57,23 @@ def _converted(text: str, where: str) -> Value:
     if text.startswith("'"):
         return text[1:-1]
     if text.startswith('"'):
-        try:
-            return str(json.loads(text))
-        except ValueError:
-            raise InvalidArgument(f"{where}: {text} has an escape that TOML lacks.") from None
+        return _unescaped(text, where)
     plain = text.replace("_", "")
     if len(plain) > _MOST_DIGITS:
         raise InvalidArgument(f"{where}: a number of {len(plain)} digits is not read.")
     return float(plain) if re.search("[.eE]", plain) else int(plain)
+
+
+def _unescaped(text: str, where: str) -> str:
+    try:
+        value = str(json.loads(text))
+    except ValueError:
+        raise InvalidArgument(f"{where}: {text} has an escape that TOML lacks.") from None
+    if _SURROGATE.search(value):
+        raise InvalidArgument(
+            f"{where}: {text} has an escape that is half a character. Write the whole character."
+        )
+    return value
 
 
 def read_tables(path: Path, *names: str) -> list[Table]:

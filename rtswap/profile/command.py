@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from rtswap.errors import InvalidArgument
+from rtswap.files import printing, writing
 from rtswap.profile.file import Profile, profile_text
 from rtswap.profile.measuring import Request, measure
 from rtswap.profile.target import load_model, make_inputs
@@ -25,7 +26,7 @@ def run(
     *,
     simulate: bool,
 ) -> None:
-    """``InvalidArgument`` for what cannot be measured, ``OSError`` for what cannot be written."""
+    """``InvalidArgument`` for what cannot be measured or written."""
     if not output.parent.is_dir():  # found before minutes of measuring
         raise InvalidArgument(f"--output {output}: there is no folder {output.parent}.")
     if output.is_dir():
@@ -41,9 +42,11 @@ def run(
             bars.update(bar, description=what, completed=done, total=steps)
 
         profile = measure(request, progress)
-    output.write_text(profile_text(profile), encoding="utf-8")
-    _print(profile, console)
-    console.print(f"written: {escape(str(output))}")
+    with writing(output):
+        output.write_text(profile_text(profile), encoding="utf-8")
+    with printing():
+        _print(profile, console)
+        console.print(f"written: {escape(str(output))}")
 
 
 def _print(profile: Profile, console: Console) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rtswap.errors import InvalidArgument
 from rtswap.offline.toml_lines import Entry, Table, read_tables
+from rtswap.units import LARGEST_BYTES, LONGEST_MS
 
 HEAD = "# Made by `rtswap profile`: docs/planning.md says what it holds for.\n"
 
@@ -104,6 +105,9 @@ def first_bytes(chunks: int, chunk_bytes: int, mutable_bytes: int, read_only_byt
 
 _PLAIN = [field for field in fields(Profile) if field.name != "stretches"]
 _MAY_BE_ZERO = ("mutable_bytes", "read_only_bytes", "scratch_bytes", "static_bytes")
+_LONGEST_NS = round(LONGEST_MS * 1e6)
+_LARGEST_MARGIN = 10**6  # twice that of a pass that takes 1 ns
+_MOST_STRETCHES = 256  # as many as the arbiter takes; a measurement leaves fewer
 
 
 def profile_text(profile: Profile) -> str:
@@ -130,10 +134,25 @@ def read_profile(path: Path) -> Profile:
         **values,
         stretches=tuple(_stretch(table) for table in tables if table.name == "stretch"),
     )
-    if profile.margin < 1 or not profile.size_bytes:
-        raise InvalidArgument(f"{heads[0].where}: a margin below 1, or a model without memory.")
-    _check_order(profile.stretches, [t for t in tables if t.name == "stretch"], profile.size_bytes)
+    _check_head(profile, heads[0].where)
+    stretches = [table for table in tables if table.name == "stretch"]
+    _check_order(profile.stretches, stretches, profile.size_bytes)
+    _check_durations(profile, stretches)
     return profile
+
+
+def _check_head(profile: Profile, where: str) -> None:
+    if profile.margin < 1 or not profile.size_bytes:
+        raise InvalidArgument(f"{where}: a margin below 1, or a model without memory.")
+    if profile.size_bytes > LARGEST_BYTES:
+        raise InvalidArgument(
+            f"{where}: a model of {profile.size_bytes} bytes; none has more than {LARGEST_BYTES}."
+        )
+    if profile.wcet_ns > _LONGEST_NS:
+        raise InvalidArgument(
+            f"{where}: the worst pass times the margin is {profile.wcet_ns} ns; a job costs at "
+            f"most {_LONGEST_NS} ns. Measure again with `rtswap profile`."
+        )
 
 
 def _stretch(table: Table) -> Stretch:
@@ -149,6 +168,22 @@ def _check_order(stretches: Sequence[Stretch], tables: Sequence[Table], size_byt
                 f"{size_bytes} bytes of the model, not {stretch.bytes}."
             )
         before = stretch.bytes
+
+
+def _check_durations(profile: Profile, tables: Sequence[Table]) -> None:
+    """Stretches are parts of a pass. If they were longer than it, some would cost no time."""
+    worst_ns, done_ns = max(profile.alone_ns, profile.beside_copies_ns), 0
+    for count, (stretch, table) in enumerate(zip(profile.stretches, tables, strict=True), start=1):
+        done_ns += stretch.execution_ns
+        if done_ns > worst_ns:
+            raise InvalidArgument(
+                f"{table.where}: the stretches up to this one take {done_ns} ns, and the worst "
+                f"pass took {worst_ns} ns. Measure again with `rtswap profile`."
+            )
+        if count > _MOST_STRETCHES:
+            raise InvalidArgument(
+                f"{table.where}: a profile has at most {_MOST_STRETCHES} stretches."
+            )
 
 
 def _values_of(table: Table, types: dict[str, str]) -> dict[str, Any]:
@@ -174,4 +209,14 @@ def _value(entry: Entry, kind: str) -> str | int | float:
         raise InvalidArgument(f"{entry.where}: {entry.key} takes a number ({kind}).")
     if value < 0 or (value == 0 and entry.key not in _MAY_BE_ZERO):
         raise InvalidArgument(f"{entry.where}: {entry.key} = {value} is no measurement.")
+    if value > (most := _most(entry.key)):
+        raise InvalidArgument(
+            f"{entry.where}: {entry.key} is {value}; no measurement is more than {most}."
+        )
     return value
+
+
+def _most(key: str) -> int:
+    if key == "margin":
+        return _LARGEST_MARGIN
+    return _LONGEST_NS if key.endswith("_ns") else LARGEST_BYTES

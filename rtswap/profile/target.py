@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
+import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rtswap.errors import InvalidArgument
+from rtswap.units import show_bytes
 
-_INPUT = re.compile(r"([0-9]+(?:x[0-9]+)*)(?::([a-z0-9_]+))?")
+_DIGITS = "[0-9]{1,1000}"  # as many as Python always reads
+_INPUT = re.compile(rf"({_DIGITS}(?:x{_DIGITS})*)(?::([a-z0-9_]+))?")
 
 
 def load_model(target: str) -> nn.Module:
@@ -23,6 +28,11 @@ def load_model(target: str) -> nn.Module:
         raise InvalidArgument(
             f"{target!r} names no factory. Write module:factory, e.g. models:detector, for a "
             "function or class of models.py that is called without arguments."
+        )
+    if name.startswith("."):
+        raise InvalidArgument(
+            f"{target!r}: {name!r} names no module. Write its name without a path, e.g. "
+            "models:detector for models.py of this folder; a dot is between folder and module."
         )
     if "" not in sys.path:
         sys.path.insert(0, "")
@@ -75,6 +85,22 @@ def _input(text: str, generator: torch.Generator) -> Tensor:
         raise InvalidArgument(
             f"--input {text!r} has no elements; a pass over nothing costs nothing."
         )
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if math.prod(shape) * kind.itemsize > memory_bytes:
+        raise InvalidArgument(
+            f"--input {text!r} is larger than the memory of this machine, "
+            f"{show_bytes(memory_bytes)}. Give the shape of one input of a pass."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of types that are refused anyway
+            return _filled(shape, kind, generator)
+    except (RuntimeError, TypeError) as error:  # as torch says that a type has no such tensors
+        why = re.split(r"[.]\s|\n", str(error))[0].rstrip(".")
+        raise InvalidArgument(f"--input {text!r}: torch makes no such tensor: {why}.") from error
+
+
+def _filled(shape: list[int], kind: torch.dtype, generator: torch.Generator) -> Tensor:
     if not kind.is_floating_point:
         return torch.zeros(shape, dtype=kind)
     return torch.randn(shape, generator=generator).to(kind)

@@ -31,6 +31,11 @@ def model() -> nn.Module:
         ({"period_ms": math.inf, "wcet_ms": 1}, "period_ms"),
         ({"period_ms": "33", "wcet_ms": 1}, "period_ms"),
         ({"rate_hz": 0, "wcet_ms": 1}, "rate_hz"),
+        ({"rate_hz": 1e12, "wcet_ms": 1}, r"rate_hz=1000000000000\.0 is outside"),
+        ({"rate_hz": 1e-300, "wcet_ms": 1}, r"rate_hz=1e-300 is outside"),
+        ({"rate_hz": 10**400, "wcet_ms": 1}, r"rate_hz=\(a number of 1329 bits\) is outside"),
+        ({"period_ms": 10**400, "wcet_ms": 1}, r"period_ms=\(a number of 1329 bits\) is outside"),
+        ({"period_ms": -(10**400), "wcet_ms": 1}, "period_ms must be a positive, finite number"),
         ({"period_ms": 10, "rate_hz": 100, "wcet_ms": 1}, "not both"),
         ({"period_ms": 10, "deadline_ms": 11, "wcet_ms": 1}, "beyond the period"),
         ({"period_ms": 10, "deadline_ms": 0, "wcet_ms": 1}, "deadline_ms"),
@@ -40,6 +45,7 @@ def model() -> nn.Module:
         ({"late": "sometimes"}, "late"),
         ({"on_refusal": "shrug"}, "on_refusal"),
         ({"importance": 0.5}, "importance"),
+        ({"importance": 10**400}, "importance must be a whole number"),
         ({"kinds": "fast"}, "kind"),
         ({"kinds": {"*": "fast"}}, "kind"),
         ({"kinds": ["mutable"]}, "kinds"),
@@ -242,6 +248,21 @@ def test_a_number_whose_unit_was_forgotten_is_named(arguments, words):
         pytest.skip("a budget of a GPU")
     with pytest.raises(rtswap.InvalidArgument, match=words):
         rtswap.enable(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("0%", "budget='0%' is not a share"),
+        ("200%", "budget='200%' is not a share"),
+        (0.0, r"budget=0\.0 is not a share"),
+        # Python writes no number of so many digits.
+        pytest.param(10**5000, r"budget=\(a number of 16610 bits\) is not between", id="huge"),
+    ],
+)
+def test_a_share_is_shown_as_it_was_given(budget, words):
+    with pytest.raises(rtswap.InvalidArgument, match=words):
+        rtswap.enable(embedded=True, budget=budget)
 
 
 @pytest.mark.usefixtures("arbiter")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +108,13 @@ def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
     assert "tasks.toml:5: a number of 5001 digits" in mistake(
         tmp_path, task(f"size = {'9' * 5001}")
     )
+    half = task('size = "1MiB"').replace('"a"', r'"\ud83d"')
+    assert r'tasks.toml:2: "\ud83d" has an escape that is half' in mistake(tmp_path, half)
+    for wrong in ('""', "3"):
+        assert mistake(tmp_path, task(f"profile = {wrong}")) == (
+            f"{tmp_path / 'tasks.toml'}:5: profile takes a name in quotes."
+        )
+    assert "tasks.toml:5: " in mistake(tmp_path, task(r'profile = "\u0000"'))
     with pytest.raises(InvalidArgument, match="cannot be read"):
         read_task_file(tmp_path / "absent.toml")
 
@@ -397,6 +406,60 @@ def test_the_command_line(tmp_path: Path) -> None:
     for wrong in (["--horizon", "long"], ["--seed", "-1"], ["--plot", str(tmp_path / "run.doc")]):
         done = runner.invoke(app, ["simulate", path, *flags, *wrong])
         assert done.exit_code == 2, wrong
+
+
+def test_a_seed_beyond_its_limit_is_refused_by_name(tmp_path: Path) -> None:
+    path = str(write(tmp_path, VEHICLE))
+    flags = ["--budget", "2500MiB", "--link", "24GB/s", "--horizon", "1s"]
+    assert CliRunner().invoke(app, ["simulate", path, *flags, f"--seed={2**64 - 1}"]).exit_code == 0
+    done = CliRunner().invoke(app, ["simulate", path, *flags, f"--seed={2**64}"])
+    assert done.exit_code == 2
+    assert "--seed" in done.output
+    assert str(2**64 - 1) in done.output
+
+
+needs_full_file = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="no file that is always full"
+)
+
+
+@needs_full_file
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["plan", "tasks.toml", "--budget", "2500MiB", "--link", "24GB/s"],
+        ["plan", "tasks.toml", "--budget", "2500MiB", "--link", "24GB/s", "--json"],
+        ["simulate", "tasks.toml", "--budget", "3GiB", "--link", "24GB/s", "--horizon", "1s"],
+        ["import-rtswap", "cfg.txt"],
+        ["version"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path, command: list[str]) -> None:
+    write(tmp_path, VEHICLE)
+    (tmp_path / "cfg.txt").write_text("5,500,2097152,1,0\n", encoding="utf-8")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rtswap", *command],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "The standard output cannot be written: No space left on device.\n"
+
+
+@needs_full_file
+def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    plot = tmp_path / "full.png"
+    plot.symlink_to("/dev/full")
+    flags = ["--budget", "2500MiB", "--link", "24GB/s", "--plot", str(plot)]
+    done = CliRunner().invoke(app, ["plan", str(write(tmp_path, VEHICLE)), *flags])
+    assert done.exit_code == 2
+    assert done.output == f"{plot} cannot be written: No space left on device.\n"
 
 
 def test_a_plan_says_what_was_forgotten_or_meant_in_another_unit(tmp_path: Path) -> None:

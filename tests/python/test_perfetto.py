@@ -108,6 +108,47 @@ def test_what_is_no_trace_is_named_with_its_line(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"at_ns": "x"},
+        {"at_ns": 10**400},
+        {"at_ns": 1.5},
+        {"device": True},
+        {"bytes": None},
+        {"job": []},
+        {"task": 3},
+        {"kind": {}},
+        {"detail": None},
+    ],
+)
+def test_a_value_that_no_daemon_writes_is_named_with_its_line(tmp_path, values):
+    file, out = tmp_path / "trace", tmp_path / "out"
+    good = event("released", 1)
+    file.write_text(f"{json.dumps(good)}\n{json.dumps(good | values)}\n")
+    result = CliRunner().invoke(app, ["trace", str(file), "--output", str(out)])
+    assert result.exit_code == 2
+    assert result.output == f"{file}:2: this is not a line of a trace that rtswapd wrote.\n"
+    assert not out.exists()
+
+
+def test_brackets_without_end_are_no_trace(tmp_path):
+    file = tmp_path / "trace"
+    file.write_text("[" * 100_000 + "\n")
+    result = CliRunner().invoke(app, ["trace", str(file), "--output", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "trace:1: this is not a line" in result.output
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file that is always full")
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    file = tmp_path / "trace"
+    file.write_text(json.dumps(event("released", 1)) + "\n")
+    result = CliRunner().invoke(app, ["trace", str(file), "--output", "/dev/full"])
+    assert result.exit_code == 2
+    assert result.output == "/dev/full cannot be written: No space left on device.\n"
+
+
 @pytest.mark.skipif(
     not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
     reason="built without the daemon",

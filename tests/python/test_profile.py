@@ -136,6 +136,75 @@ def test_mistakes_are_named_with_file_and_line(tmp_path: Path) -> None:
     assert "write [[profile]] or [[stretch]]" in mistake("[[profile]]", "[profile]")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("margin = 1.2", "margin = 1e300", "profile.toml:12: margin is 1e+300; no"),
+        ("margin = 1.2", "margin = 1e400", "profile.toml:12: margin is inf; no"),
+        ("margin = 1.2", f"margin = {'9' * 99}", "profile.toml:12: margin is 999"),
+        ("alone_ns = 10000000", f"alone_ns = {10**16}", "profile.toml:8: alone_ns is 1000"),
+        (
+            "alone_ns = 10000000",
+            f"alone_ns = {10**15}",
+            "profile.toml:2: the worst pass times the margin is 1200000000000000 ns",
+        ),
+        ("read_only_bytes = ", "read_only_bytes = 9999999999", "profile.toml:5: read_only_bytes"),
+        ("mutable_bytes = ", "mutable_bytes = 9999999999", "profile.toml:6: mutable_bytes is"),
+        ("mutable_bytes = 3145728", f"mutable_bytes = {2**44}", "profile.toml:2: a model of 1759"),
+        ("restore_bytes_per_s = 1", f"restore_bytes_per_s = {'1' * 80}", "restore_bytes_per_s is"),
+        (
+            "evict_both_ways_bytes_per_s = 9",
+            f"evict_both_ways_bytes_per_s = {2**62}",
+            "profile.toml:20: evict_both_ways_bytes_per_s is",
+        ),
+        ("execution_ns = 2000000", f"execution_ns = {10**18}", ": execution_ns is 1000"),
+        (
+            "execution_ns = 2000000",
+            "execution_ns = 20000000",
+            ": the stretches up to this one take 21000000 ns",
+        ),
+    ],
+)
+def test_what_no_measurement_gives_is_named_with_file_and_line(
+    tmp_path: Path, before: str, after: str, words: str
+) -> None:
+    text = profile_text(PROFILE)
+    assert before in text
+    write(tmp_path, text.replace(before, after, 1))
+    tasks = tmp_path / "tasks.toml"
+    tasks.write_text('[[task]]\nname = "a"\nperiod_ms = 100\nprofile = "profile.toml"\n')
+    done = CliRunner().invoke(app, ["plan", str(tasks), "--budget", "1GiB"])
+    assert done.exit_code == 2
+    assert f"{tasks}:4: {tmp_path}/profile.toml:" in done.output
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+def test_more_stretches_than_the_arbiter_takes_are_refused(tmp_path: Path) -> None:
+    many = tuple(Stretch(count, 1) for count in range(1, 258))
+    with pytest.raises(InvalidArgument, match="at most 256 stretches"):
+        read_profile(write(tmp_path, profile_text(replace(PROFILE, stretches=many))))
+    assert read_profile(write(tmp_path, profile_text(replace(PROFILE, stretches=many[:-1]))))
+
+
+def test_the_largest_profile_that_is_read_can_be_planned(tmp_path: Path) -> None:
+    largest = replace(
+        PROFILE,
+        read_only_bytes=2**43,
+        mutable_bytes=2**43,
+        alone_ns=10**15,
+        margin=1.0,
+        restore_both_ways_bytes_per_s=1,
+        stretches=(Stretch(1, 1), Stretch(2**44, 10**15 - 1)),
+    )
+    write(tmp_path, profile_text(largest))
+    tasks = tmp_path / "tasks.toml"
+    tasks.write_text('[[task]]\nname = "a"\nperiod_ms = 1e9\nprofile = "profile.toml"\n')
+    done = CliRunner().invoke(app, ["plan", str(tasks), "--budget", "16TiB"])
+    assert done.exit_code == 1, done.output
+    assert "refused" in done.output
+
+
 def test_a_factory_makes_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_models.py").write_text(
         "import torch\n"
@@ -157,6 +226,8 @@ def test_a_factory_makes_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("some_models:number", "cannot be called"),
         ("some_models:text", "made a str"),
         ("some_models:sized", "needs arguments"),
+        ("./some_models:linear", "without a path"),
+        ("..some_models:linear", "without a path"),
     ):
         with pytest.raises(InvalidArgument, match=message):
             load_model(target)
@@ -173,6 +244,11 @@ def test_inputs_have_shapes_and_types() -> None:
     for wrong in ("", "3,4", "1x", "2:int65", "2:nn", "-1"):
         with pytest.raises(InvalidArgument, match="is no shape"):
             make_inputs([wrong])
+    for large in ("99999999x99999999", f"{'9' * 20}x2", f"{'9' * 900}x{'9' * 900}"):
+        with pytest.raises(InvalidArgument, match="larger than the memory of this machine"):
+            make_inputs([large])
+    with pytest.raises(InvalidArgument, match="'2x64:qint8': torch makes no such tensor"):
+        make_inputs(["2x64:qint8"])
     with pytest.raises(InvalidArgument, match="has no elements"):
         make_inputs(["2x0x3"])
 
@@ -240,6 +316,18 @@ def layers():
 
 def empty():
     return torch.nn.ReLU()
+
+def without_bytes():
+    return torch.nn.Linear(1024, 4, device="meta")
+
+class Replacing(torch.nn.Linear):
+    def forward(self, x):
+        y = super().forward(x)
+        self.weight = torch.nn.Parameter(self.weight.clone())
+        return y
+
+def replacing():
+    return Replacing(1024, 4)
 """
 
 
@@ -280,6 +368,28 @@ def test_a_model_is_measured_on_the_simulated_device(
         assert done.exit_code == 2
         assert f"does not run with {' '.join(shape) or 'no --input'}" in done.output
         assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("nothing_compiled")
+@pytest.mark.parametrize(
+    ("target", "flags", "words"),
+    [
+        ("without_bytes", [], "is on the meta device"),
+        ("replacing", [], "no longer lie in its memory"),
+        ("layers", ["--output", "/dev/full"], "/dev/full cannot be written: No space left"),
+    ],
+)
+def test_what_stops_a_measurement_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, flags: list[str], words: str
+) -> None:
+    (tmp_path / "odd_models.py").write_text(MODELS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = ["profile", f"odd_models:{target}", "--passes", "1", "--input", "4x1024"]
+    done = CliRunner().invoke(app, [*command, *flags])
+    assert done.exit_code == 2
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1
 
 
 def one_layer_profile(tmp_path: Path, model: torch.nn.Module, **changes: object) -> str:

@@ -152,6 +152,14 @@ def test_without_a_daemon_the_reason_is_said(tmp_path):
     assert "none.sock" in result.output
 
 
+def test_a_socket_that_cannot_be_is_refused_in_one_line():
+    for look in ("--once", "--json"):
+        result = CliRunner().invoke(app, ["top", look, "--socket", f"/tmp/{'s' * 200}"])
+        assert result.exit_code == 2
+        assert "has 1 to 107 bytes, this one has 205" in result.output
+        assert len(result.output.splitlines()) == 1
+
+
 @pytest.mark.skipif(
     not (Path(rtswap.__file__).parent / "bin" / "rtswapd").exists(),
     reason="built without the daemon",
