@@ -14,7 +14,9 @@ namespace {
 
 constexpr int64_t kNsPerMs = 1'000'000;
 constexpr int64_t kStep_ns = kNsPerMs / 10;  // advice is given in tenths of a millisecond
-constexpr int64_t kLargestFactor = 1024;     // a period longer than this many times is no advice
+// A period longer than this, and than this many times the one that was asked for, is no advice.
+constexpr int64_t kLargestFactor = 1024;
+constexpr int64_t kLongPeriod_ns = 60'000 * kNsPerMs;
 
 std::string ms(int64_t ns) {
   char text[32];
@@ -53,21 +55,23 @@ struct Found {
 
 // A small multiple of `step` in (fails, most] for which `works(value)`; `most` is one itself. More
 // of whatever it is never hurts the test (the planner may disagree), so that `most` fails means
-// that there is nothing; it is tried first, then nearby values, then the range between is halved.
+// that there is nothing. Nearby values are tried first, since far ones take long to test; then the
+// range between is halved.
 template <class Works>
 Found search(int64_t fails, int64_t most, int64_t step, const Effort& effort, Works works) {
   const auto round_up = [&](int64_t value) { return (value + step - 1) / step * step; };
   Found found;
-  if (!works(most)) return Found{std::nullopt, !effort.spent()};
-  found.value = most;
-  for (int64_t distance = std::max(step, fails / kFirstDistance); !effort.spent(); distance *= 2) {
-    const int64_t value = round_up(fails + distance);
-    if (value >= *found.value) break;
+  int64_t distance = std::max(step, fails / kFirstDistance);
+  while (!found.value) {
+    const int64_t value = std::min(round_up(fails + distance), most);
     if (works(value)) {
       found.value = value;
-      break;
+    } else if (effort.spent() || value == most) {
+      return Found{std::nullopt, !effort.spent()};
+    } else {
+      fails = value;
+      distance *= 2;
     }
-    fails = value;
   }
   while (!effort.spent() && *found.value - fails > step) {
     const int64_t middle = round_up(fails + (*found.value - fails) / 2);
@@ -104,7 +108,8 @@ Found longer_period(const AdmissionInput& input, Effort& effort) {
   const TaskModel& task = input.promised[input.candidate];
   if (task.period_ns > INT64_MAX / 4 / kLargestFactor) return {};
   const bool implicit = task.deadline_ns == task.period_ns;
-  return slower(input, task.period_ns, task.period_ns * kLargestFactor, effort,
+  const int64_t longest_ns = std::max(task.period_ns * kLargestFactor, kLongPeriod_ns);
+  return slower(input, task.period_ns, longest_ns, effort,
                 [implicit](TaskModel& t, int64_t period_ns) {
                   t.period_ns = period_ns;
                   if (implicit) t.deadline_ns = period_ns;
@@ -117,15 +122,16 @@ uint64_t chunks_of_all(const AdmissionInput& input) {
   return all;
 }
 
-// In chunks; at most one that holds everything.
-Found larger_bank(const AdmissionInput& input, Effort& effort) {
+// In chunks, and more than `too_few`; at most one that holds everything.
+Found larger_bank(const AdmissionInput& input, uint64_t too_few, Effort& effort) {
   const uint64_t all = chunks_of_all(input);
-  if (all <= input.bank_chunks || all > UINT32_MAX) return {};
-  return search(input.bank_chunks, static_cast<int64_t>(all), 1, effort, [&](int64_t chunks) {
-    AdmissionInput changed = input;
-    changed.bank_chunks = static_cast<uint32_t>(chunks);
-    return passes(changed, &effort);
-  });
+  if (all <= too_few || all > UINT32_MAX) return {};
+  return search(static_cast<int64_t>(too_few), static_cast<int64_t>(all), 1, effort,
+                [&](int64_t chunks) {
+                  AdmissionInput changed = input;
+                  changed.bank_chunks = static_cast<uint32_t>(chunks);
+                  return passes(changed, &effort);
+                });
 }
 
 struct Advice {
@@ -149,7 +155,7 @@ Advice change_that_fits(const AdmissionInput& input, int64_t most_effort) {
   }
   advice.complete = found.complete;
   all.left += half.left;  // what is not used
-  const Found bank = larger_bank(input, all);
+  const Found bank = larger_bank(input, input.bank_chunks, all);
   advice.complete &= bank.complete;
   if (!bank.value) return advice;
   if (!advice.change.empty()) advice.change += ", or with ";
@@ -173,35 +179,49 @@ std::string too_large(const TaskModel& task, const AdmissionInput& input) {
          ": start the arbiter with a larger budget, or make the model, or its regions, smaller";
 }
 
-void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Decision& decision) {
+void explain_shortage(const Shortage& shortage, const AdmissionInput& input, Decision& decision,
+                      int64_t most_effort) {
   std::string text = "memory: resident tasks keep " + mib(shortage.reserved_chunks, input.link) +
                      " of the bank's " + mib(shortage.bank_chunks, input.link);
   if (shortage.largest_chunks > 0) {
     text += ", and " + name_of(shortage.largest_arena, input) + " needs " +
             mib(shortage.largest_chunks, input.link) + " beside them";
   }
-  decision.refusal.change =
-      bank_of(uint64_t{shortage.reserved_chunks} + shortage.largest_chunks, input.link);
-  decision.reason =
-      text + "; it would fit with " + decision.refusal.change + ", or with fewer resident tasks";
+  const uint64_t needed = uint64_t{shortage.reserved_chunks} + shortage.largest_chunks;
+  Effort effort = effort_for(input, most_effort);
+  const Found bank = larger_bank(input, needed - 1, effort);
+  if (bank.value) {
+    decision.refusal.change = bank_of(static_cast<uint64_t>(*bank.value), input.link);
+    text += "; it would fit with " + decision.refusal.change;
+  } else if (bank.complete) {
+    text += "; no larger bank alone would be enough";
+  } else {
+    text += "; that takes at least " + bank_of(needed, input.link);
+  }
+  decision.reason = std::move(text);
 }
 
-std::string unknown_link(const AdmissionInput& input, const Decision& decision) {
+void explain_unknown_link(const AdmissionInput& input, Decision& decision, int64_t most_effort) {
   std::string restored = "a task";
   for (size_t i = 0; i < decision.promises.size(); ++i) {
     if (decision.promises[i].missing_chunks == 0) continue;
     restored = quoted(input.promised[i].name);
     break;
   }
-  return restored + " would have to be restored for its jobs, and the speed of the link is not " +
-         "known: give it, or use " + bank_of(chunks_of_all(input), input.link) +
-         ", which holds every model";
+  decision.reason = restored +
+                    " would have to be restored for its jobs, and the speed of the link is not "
+                    "known: give it";
+  Effort effort = effort_for(input, most_effort);
+  const Found bank = larger_bank(input, input.bank_chunks, effort);
+  if (!bank.value) return;
+  decision.refusal.change = bank_of(static_cast<uint64_t>(*bank.value), input.link);
+  decision.reason += ", or use " + decision.refusal.change;
 }
 
 // A restore of unknown speed, or the failure in `decision.refusal`.
 void explain_failure(const AdmissionInput& input, Decision& decision, int64_t most_effort) {
   if (!decision.refusal.failure) {
-    decision.reason = unknown_link(input, decision);
+    explain_unknown_link(input, decision, most_effort);
     return;
   }
   const Failure& failure = *decision.refusal.failure;
@@ -256,7 +276,7 @@ void explain(const AdmissionInput& input, Decision& decision, int64_t most_effor
     }
   }
   if (const auto shortage = shortage_of(arenas_of(input), input.bank_chunks)) {
-    explain_shortage(*shortage, input, decision);
+    explain_shortage(*shortage, input, decision, most_effort);
   } else {
     explain_failure(input, decision, most_effort);
   }

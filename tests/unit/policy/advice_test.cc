@@ -80,20 +80,64 @@ TEST_CASE("what a refusal advises is accepted") {
   for (int round = 0; round < 1500; ++round) {
     const size_t tasks = 2 + random() % 12;
     const double hurry = std::pow(10.0, 1.5 * uniform(random));
-    const AdmissionInput input = random_set(random, tasks, 0.3, hurry);
+    AdmissionInput input = random_set(random, tasks, 0.3, hurry);
+    if (round % 4 == 1) input.promised[0].resident = true;
+    if (round % 4 == 2) input.link.restore_bytes_per_s = 0;
     const Decision decision = admit(input);
     if (decision.admitted) continue;
+    const bool late = decision.refusal.failure.has_value();
     const auto sets = named_by(decision.refusal.change, input);
     CHECK(sets.empty() == decision.refusal.change.empty());
     for (const auto& [what, changed] : sets) {
       INFO(decision.reason);
-      ++given[what];
+      ++given[late ? what : decision.reason.substr(0, 6) == "memory" ? "room" : "link"];
       CHECK(admit(changed).admitted);
     }
   }
   CHECK(given["deadline"] > 10);
   CHECK(given["period"] > 10);
   CHECK(given["bank"] > 10);
+  CHECK(given["room"] > 10);
+  CHECK(given["link"] > 10);
+}
+
+AdmissionInput three_tasks(int64_t period_ns, int64_t wcet_ns) {
+  const auto task = [](const char* name, ArenaKey arena, int64_t period, int64_t wcet) {
+    TaskModel made;
+    made.name = name;
+    made.period_ns = made.deadline_ns = period;
+    made.wcet_ns = wcet;
+    made.arena = arena;
+    made.arena_chunks = 12;
+    return made;
+  };
+  AdmissionInput input;
+  input.link.restore_bytes_per_s = 1'000'000'000;
+  input.link.chunk_bytes = 2 << 20;
+  input.link.overhead_ns = 200'000;
+  input.promised = {task("a", 1, 100'000'000, 10'000'000), task("b", 2, 500'000'000, 20'000'000),
+                    task("c", 3, period_ns, wcet_ns)};
+  input.bank_chunks = 32;
+  input.candidate = 2;
+  return input;
+}
+
+TEST_CASE("the period that is advised is one that is needed") {
+  // Among them periods whose test at a thousand times their length is long.
+  for (const auto& [period_ns, wcet_ns] :
+       {std::pair<int64_t, int64_t>{20'000'000, 10'000'000}, {20'000, 1'000}, {1'000, 1'000}}) {
+    const AdmissionInput input = three_tasks(period_ns, wcet_ns);
+    const Decision decision = admit(input);
+    REQUIRE_FALSE(decision.admitted);
+    INFO(decision.reason);
+    const auto sets = named_by(decision.refusal.change, input);
+    REQUIRE_FALSE(sets.empty());
+    REQUIRE(sets[0].first == "period");
+    AdmissionInput shorter = sets[0].second;
+    CHECK(admit(shorter).admitted);
+    shorter.promised[2].period_ns = shorter.promised[2].deadline_ns -= kStep_ns;
+    CHECK_FALSE(admit(shorter).admitted);
+  }
 }
 
 TEST_CASE("a large refused set names who misses and who blocks") {
