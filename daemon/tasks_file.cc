@@ -92,7 +92,7 @@ Status apply(const TomlEntry& entry, Task& task) {
     if (value != "drop" && value != "run") {
       return fail(at(entry.where, "late takes \"drop\" or \"run\""));
     }
-    task.settings.late_run = value == "run";
+    task.settings.late = value == "run" ? protocol::LatePolicy::run : protocol::LatePolicy::drop;
   } else if (entry.key == "importance") {
     RTSWAP_ASSIGN(task.settings.importance, importance_of(entry));
   } else {

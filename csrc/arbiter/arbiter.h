@@ -47,8 +47,8 @@ struct DeviceConfig {
 // Settings of a task by name that win over what the client declares (rtswapd --tasks).
 struct TaskOverride {
   protocol::Timing timing;  // fields that are 0 are left to the client
-  bool resident = false;
-  bool late_run = false;
+  std::optional<bool> resident = {};
+  std::optional<protocol::LatePolicy> late = {};
   std::optional<int32_t> importance = {};
 };
 

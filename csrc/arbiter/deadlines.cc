@@ -40,11 +40,16 @@ void Arbiter::State::expire_waiting(Device& device) {
       job->demoted = true;
       continue;
     }
+    const Task& task = *job->task;
+    const std::string which = "job " + std::to_string(job->index) + " of \"" + task.name + "\" ";
+    const std::string why = task.timing.wcet_ns > task.timing.deadline_ns
+                                ? "could not meet its deadline: that is " +
+                                      in_ms(task.timing.deadline_ns) + ", and the declared cost " +
+                                      in_ms(task.timing.wcet_ns)
+                                : "could no longer meet its deadline: it still waited " +
+                                      in_ms(now_ns_ - job->release_ns) + " after its release";
     drop(*job, Error{ErrorCode::job_dropped,
-                     "job " + std::to_string(job->index) + " of \"" + job->task->name +
-                         "\" could no longer meet its deadline: it still waited " +
-                         in_ms(now_ns_ - job->release_ns) +
-                         " after its release. Jobs of tasks with late=\"run\" run nevertheless"});
+                     which + why + ". Jobs of tasks with late=\"run\" run nevertheless"});
   }
 }
 

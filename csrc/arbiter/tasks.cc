@@ -55,8 +55,8 @@ void Arbiter::State::on(Session& session, const protocol::OpenTask& message) {
   note_request(task);
   if (const auto it = config_.overrides.find(task.name); it != config_.overrides.end()) {
     task.timing = overridden(task.timing, it->second);
-    task.resident |= it->second.resident;
-    if (it->second.late_run) task.late = protocol::LatePolicy::run;
+    task.resident = it->second.resident.value_or(task.resident);
+    task.late = it->second.late.value_or(task.late);
     task.importance = it->second.importance.value_or(task.importance);
   }
   const bool duplicate =
@@ -261,11 +261,16 @@ void Arbiter::State::on(Session& session, const protocol::ResumeTask& message) {
     return;
   }
   const TaskState old_state = task->state;
+  const Error old_reason = task->reason;
   classify(*task);
   if (task->state == TaskState::refused) {
-    for (Task* part : parts_of(*task)) part->state = old_state;
+    const Error refusal = task->reason;
+    for (Task* part : parts_of(*task)) {
+      part->state = old_state;
+      part->reason = old_reason;
+    }
     task->answer_pending = false;
-    send_verdict(*task, true, task->reason);
+    send_verdict(*task, true, refusal);
     return;
   }
   answer(*task);

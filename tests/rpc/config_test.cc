@@ -121,10 +121,12 @@ period_ms = 500.5
   CHECK(detector.timing.period_ns == 33'333'333);
   CHECK(detector.timing.deadline_ns == 30_ms);
   CHECK(detector.timing.wcet_ns == 8'500'000);
-  CHECK(detector.resident);
-  CHECK(detector.late_run);
+  CHECK(detector.resident == true);
+  CHECK(detector.late == protocol::LatePolicy::run);
   CHECK(detector.importance == -1000);
   CHECK_FALSE(tasks->at("logger").importance.has_value());
+  CHECK_FALSE(tasks->at("logger").resident.has_value());
+  CHECK_FALSE(tasks->at("logger").late.has_value());
   CHECK(tasks->at("logger").timing.period_ns == 500'500'000);
   CHECK(tasks->at("logger").timing.deadline_ns == 0);
 }

@@ -435,7 +435,7 @@ TEST_CASE("clocks begin together once the tasks awaited are there") {
 
 TEST_CASE("a task file of the daemon wins over the client") {
   Config config = one_device(8);
-  config.overrides["task1"] = TaskOverride{{50 * kMs, 0, 0}, true, true};
+  config.overrides["task1"] = TaskOverride{{50 * kMs, 0, 0}, true, protocol::LatePolicy::run};
   Harness h(config);
   h.open(1, 1, {100 * kMs, 100 * kMs, 5 * kMs});
   const auto verdict = *h.last<protocol::Verdict>(1);
@@ -444,6 +444,40 @@ TEST_CASE("a task file of the daemon wins over the client") {
   CHECK(verdict.resident);
   CHECK(verdict.late == protocol::LatePolicy::run);
   CHECK(verdict.reason.message.empty());
+}
+
+TEST_CASE("a task file of the daemon wins over a client that wants more") {
+  Config config = one_device(8);
+  config.overrides["task1"] = TaskOverride{{}, false, protocol::LatePolicy::drop};
+  Harness h(config);
+  h.step(SessionOpened{1, 101, "user"});
+  h.from(1, protocol::Hello{});
+  h.from(1, protocol::OpenArena{1, 0, 2, 0});
+  h.from(1, protocol::OpenTask{1, 1, "task1", kSlow, true, protocol::LatePolicy::run, {}});
+  CHECK_FALSE(h.last<protocol::Verdict>(1)->resident);
+  CHECK(h.last<protocol::Verdict>(1)->late == protocol::LatePolicy::drop);
+}
+
+TEST_CASE("a refused request to go on leaves no reason behind") {
+  Harness h(one_device(8));
+  h.open(1, 2, kSlow);
+  h.from(1, protocol::PauseTask{1});
+  h.from(1, protocol::UpdateTask{1, {2 * kMs, 2 * kMs, 10 * kMs}});
+  h.from(1, protocol::ResumeTask{1});
+  REQUIRE(h.last<protocol::Verdict>(1)->request_refused);
+  CHECK_FALSE(h.last<protocol::Verdict>(1)->reason.message.empty());
+  h.from(1, protocol::UpdateTask{1, kSlow});
+  CHECK(h.last<protocol::Verdict>(1)->state == TaskState::paused);
+  CHECK(h.last<protocol::Verdict>(1)->reason.message.empty());
+}
+
+TEST_CASE("a job that costs more than its deadline allows is told so") {
+  Harness h(one_device(8));
+  h.open(1, 2, {100 * kMs, 100 * kMs, 150 * kMs}, OnRefusal::best_effort);
+  h.release(1, 1, h.now_ns + 100 * kMs);
+  REQUIRE(h.last<protocol::Dropped>(1));
+  CHECK_THAT(h.last<protocol::Dropped>(1)->reason.message,
+             contains("that is 100.0 ms, and the declared cost 150.0 ms"));
 }
 
 TEST_CASE("a refusal says whose numbers it is about") {
