@@ -27,7 +27,7 @@ def print_plan(plan: Plan, console: Console) -> None:
         if not device.bytes_per_s and any(task.restored_bytes for task in plan.tasks):
             console.print("Without --link nothing that must be restored can be promised.")
     if plan.tasks:
-        console.print(_plan_table(plan))
+        _print_whole(_plan_table(plan), console)
         for task in plan.tasks:
             if plan.admitted or not task.spec.period_ns:
                 console.print(f"  {escape(task.limited_by)}")
@@ -100,7 +100,7 @@ def print_simulation(report: Simulated, console: Console) -> None:
             *map(_ms, times),
             str(task.above_bound),
         )
-    console.print(table)
+    _print_whole(table, console)
     for task in report.tasks:
         if task.reason:
             console.print(f"  {escape(f'{task.name}: {task.reason}')}")
@@ -119,7 +119,14 @@ def print_simulation(report: Simulated, console: Console) -> None:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column(first, overflow="fold")  # whole, if need be on several lines
+    table.add_column(first, no_wrap=True)
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _print_whole(table: Table, console: Console) -> None:
+    """Rich would cut names and figures to a width, and takes 80 columns for that of a pipe."""
+    unlimited = console.options.update(max_width=10_000)
+    table.width = console.measure(table, options=unlimited).maximum
+    console.print(table)

@@ -494,9 +494,18 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.output
         rows = [line.split()[0] for line in done.output.splitlines() if line.strip()]
-        shown = "".join(rows)  # a long one takes several lines
-        assert left in shown
-        assert right in shown
+        assert left in rows
+        assert right in rows
+
+
+def test_tables_are_whole_where_there_is_little_room(tmp_path: Path) -> None:
+    text = task('size = "8MiB"').replace("period_ms = 10", "period_ms = 3600000")
+    path = str(write(tmp_path, text.replace('"a"', '"mapping"')))
+    flags = ["--budget", "64MiB", "--link", "24GB/s"]
+    for command in (["plan", path, *flags], ["simulate", path, *flags, "--horizon", "1s"]):
+        done = CliRunner().invoke(app, command, env={"COLUMNS": "20"})
+        [row] = [line for line in done.output.splitlines() if line.startswith(" mapping")]
+        assert row.split()[1] in ("3600000.0", "admitted")
 
 
 def test_a_simulation_names_tasks_as_the_file_does(tmp_path: Path) -> None:
