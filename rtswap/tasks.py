@@ -205,7 +205,8 @@ class Task:
         Without ``deadline_ms`` the deadline becomes the new period; without ``wcet_ms`` the cost
         stays. A timing that needs memory which is on its way to the device waits for it. One that
         needs other memory there than is planned is refused while the task runs: :meth:`pause` it,
-        set the period, then :meth:`resume`, which waits for that memory.
+        set the period, then :meth:`resume`, which waits for that memory. ``Timeout`` takes nothing
+        back: the new timing may still come into force.
         """
         native = self._native_open()
         if period_ms is None and rate_hz is None:

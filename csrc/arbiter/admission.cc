@@ -122,8 +122,9 @@ Arbiter::State::Roll Arbiter::State::roll_of_those_in(const Device& device, cons
 Arbiter::State::Roll Arbiter::State::roll_of_all(const Device& device,
                                                  const Task* candidate) const {
   const auto as_it_wants = [](const Task& task) {
-    if (task.next_timing && task.next_timing_fits)
+    if (task.next_timing && task.next_timing_fits) {
       return Standing{state_asked_by(*task.next_timing), &*task.next_timing};
+    }
     const bool loads = task.state == TaskState::loading;
     return Standing{loads ? task.wanted : task.state, &task.timing};
   };

@@ -58,7 +58,7 @@ void Arbiter::State::reconsider(Device& device) {
   }
   if (device.shedding) return;
   resume_promises_when_idle(device);
-  do {
+  do {  // a review may itself end the wait, by a plan that is there already
     if (device.decision_waits && !plan_comes_in(device)) {
       device.decision_waits = false;
       device.review_due = true;

@@ -639,17 +639,17 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
-        "not for memory that others keep",
+        "what waits for the plan does not wait for memory that others keep",
         "csrc/arbiter/memory.cc",
         "feasible(device, *arena, arena->planned_chunks);",
         "true;",
         ("test_arbiter",),
     ),
     Mutation(
-        "a plan for a newcomer counts on timings that wait",
+        "plans for newcomers count on timings that wait",
         "csrc/arbiter/admission.cc",
-        "if (task.next_timing && task.next_timing_fits)",
-        "if (false)",
+        "if (task.next_timing && task.next_timing_fits) {",
+        "if (false) {",
         ("test_arbiter",),
     ),
     Mutation(
@@ -660,7 +660,7 @@ MUTATIONS = (
         ("test_arbiter",),
     ),
     Mutation(
-        "who asks to go on is answered with the timing",
+        "who asks to go on while a timing waits is answered with that",
         "csrc/arbiter/tasks.cc",
         "if (!task->next_timing) answer(*task);  // otherwise",
         "answer(*task);  // otherwise",
