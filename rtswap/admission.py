@@ -54,9 +54,14 @@ class Timing:
         """Of a measured cost, which they make up."""
 
     def take_cost(self, verdict: dict[str, Any]) -> None:
-        """Where no cost was declared: that of another verdict."""
+        """Where no cost was declared: that of another verdict. ``InvalidArgument`` without any."""
         if not self.wcet_ns:
             self.wcet_ns, self.layers = verdict["wcet_ns"], verdict["layers"]
+        if self.period_ns and not self.wcet_ns:
+            raise InvalidArgument(
+                "A promise needs a cost, and this model was registered without one: give wcet_ms=, "
+                "or register it with profile= or example_inputs=."
+            )
 
 
 def open_options(

@@ -115,6 +115,16 @@ def test_sharing_refuses_nonsense(model):
 
 
 @pytest.mark.usefixtures("arbiter")
+def test_a_period_without_any_cost_is_refused(model):
+    task = rtswap.register(model, name="one")
+    with pytest.raises(rtswap.InvalidArgument, match="A promise needs a cost"):
+        task.share(name="two", period_ms=100)
+    with pytest.raises(rtswap.InvalidArgument, match="A promise needs a cost"):
+        task.set_period(100)
+    task.set_period(1000, wcet_ms=5)
+    assert task.promise.state == "admitted"
+
+
 def test_a_model_larger_than_the_budget_is_refused_and_stays_as_it_is(arbiter):
     large = nn.Linear(arbiter.budget_bytes // 4 // 512, 1024, bias=False)
     plain = twin(large)
